@@ -1,0 +1,93 @@
+package millrace_test
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rooms is the floor plan: each room with the rooms that its production code
+// may import. A room imports lower floors only, never its own or a higher one.
+// The shared words in record are the ground (floor -1) that all rooms stand on.
+// Change the plan, this table and ARCHITECTURE.md in one commit.
+var rooms = map[string]struct {
+	floor     int
+	mayImport []string
+}{
+	"record":               {-1, nil},
+	"internal/vfs":         {0, nil},
+	"internal/vfs/crashfs": {1, []string{"internal/vfs"}},
+	"internal/batch":       {0, []string{"record"}},
+	"internal/wire":        {1, []string{"internal/batch", "record"}},
+	"internal/log":         {1, []string{"internal/batch", "internal/vfs", "record"}},
+	"internal/client":      {1, []string{"internal/batch", "record"}},
+	"internal/broker":      {2, []string{"internal/batch", "internal/log", "internal/vfs", "internal/wire", "record"}},
+	"internal/clicks":      {4, []string{"internal/client", "record"}},
+	"internal/web":         {4, []string{"record"}},
+	"cmd/millrace":         {5, []string{"internal/broker", "internal/clicks", "internal/client", "internal/log", "internal/vfs", "internal/web", "record"}},
+}
+
+// exclusive lists the packages that only the named rooms may import.
+var exclusive = map[string][]string{
+	"github.com/twmb/franz-go/pkg/kgo":  {"internal/client"},
+	"github.com/twmb/franz-go/pkg/kadm": {"internal/client"},
+	"github.com/twmb/franz-go/pkg/kmsg": {"internal/client", "internal/wire", "internal/broker"},
+	"github.com/spf13/cobra":            {"cmd/millrace"},
+}
+
+// TestFloors fails when a room imports what its place in the house forbids.
+func TestFloors(t *testing.T) {
+	const module = "millrace/"
+	seen := 0
+	for _, pkg := range listPackages(t) {
+		room := strings.TrimPrefix(pkg.ImportPath, module)
+		if strings.HasPrefix(room, "examples/") || room == "millrace" {
+			continue
+		}
+		plan, known := rooms[room]
+		if !known {
+			t.Errorf("%s is not in the floor plan: give it a floor and its allowed imports", room)
+			continue
+		}
+		seen++
+		for _, imported := range pkg.Imports {
+			if below, ours := strings.CutPrefix(imported, module); ours {
+				if !slices.Contains(plan.mayImport, below) {
+					t.Errorf("%s imports %s: the floor plan does not allow it", room, below)
+				} else if rooms[below].floor >= plan.floor {
+					t.Errorf("%s (floor %d) imports %s (floor %d): only lower floors may be imported", room, plan.floor, below, rooms[below].floor)
+				}
+			}
+			if owners, ok := exclusive[imported]; ok && !slices.Contains(owners, room) {
+				t.Errorf("%s imports %s: only %v may", room, imported, owners)
+			}
+		}
+	}
+	if seen < 2 {
+		t.Fatalf("the floor test saw %d rooms: it is not looking at the house", seen)
+	}
+}
+
+type listedPackage struct {
+	ImportPath string
+	Imports    []string // of production code only
+}
+
+func listPackages(t *testing.T) []listedPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []listedPackage
+	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
+		var pkg listedPackage
+		if err := dec.Decode(&pkg); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, pkg)
+	}
+	return all
+}
