@@ -1,0 +1,203 @@
+package batch
+
+import (
+	"fmt"
+	"iter"
+
+	"millrace/record"
+)
+
+// minRecordSize is a record with null key and value: seven fields of one byte.
+const minRecordSize = 7
+
+// View is one record inside a batch. Its slices point into the batch or into the
+// [Decoder]'s buffer: they are valid until the iterator is reset.
+type View struct {
+	Offset    record.Offset
+	Timestamp record.Timestamp
+	Key       []byte // nil is Kafka's null
+	Value     []byte // nil is Kafka's null
+
+	headers     []byte // encoded, already checked
+	headerCount int32
+}
+
+// HeaderCount is the number of headers.
+func (v View) HeaderCount() int { return int(v.headerCount) }
+
+// Headers yields the record's headers in order, key and value. A key may occur
+// twice; a nil value is Kafka's null.
+func (v View) Headers() iter.Seq2[[]byte, []byte] {
+	return func(yield func(key, value []byte) bool) {
+		i := 0
+		for range v.headerCount {
+			var key, value []byte
+			key, i = bytesField(v.headers, i)
+			value, i = bytesField(v.headers, i)
+			if !yield(key, value) {
+				return
+			}
+		}
+	}
+}
+
+// Iterator walks over the records of one batch. The zero value is ready for
+// Reset and can be used again for the next batch. It does not allocate, except
+// in a Decoder that has to grow. It trusts no byte of the batch, but bit rot is
+// only found by [CheckCRC].
+//
+//	for it.Next() {
+//		use(it.Record())
+//	}
+//	if err := it.Err(); err != nil { ... }
+type Iterator struct {
+	header    Header
+	records   []byte // decompressed
+	pos       int    // of the next record
+	left      int32  // records to come
+	lastDelta int32  // offset delta of the current record; -1 before the first
+	view      View
+	err       error
+	own       *Decoder // for callers that bring none
+}
+
+// Reset moves the iterator to the start of the batch that stands at the start of
+// b. A compressed batch is decompressed into d's buffer; with a nil d the
+// iterator keeps a decoder with the default limits. ErrTorn, ErrMagic and
+// ErrCorrupt as [ParseHeader]; ErrCodec and ErrTooLarge as [Decoder.Decompress];
+// ErrInvalid when header or compressed bytes break the format.
+func (it *Iterator) Reset(b []byte, d *Decoder) error {
+	it.start(Header{}, nil)
+	h, err := parseWhole(b)
+	if err == nil {
+		err = h.checkCounts()
+	}
+	if err != nil {
+		it.err = err
+		return err
+	}
+	records, err := it.decompress(h.Codec(), b[HeaderSize:h.Size()], d)
+	if err != nil {
+		it.err = err
+		return err
+	}
+	it.start(h, records)
+	return nil
+}
+
+func (it *Iterator) decompress(c Codec, records []byte, d *Decoder) ([]byte, error) {
+	if c == None {
+		return records, nil
+	}
+	if d == nil {
+		if it.own == nil {
+			it.own = new(Decoder)
+		}
+		d = it.own
+	}
+	return d.Decompress(c, records)
+}
+
+func (it *Iterator) start(h Header, records []byte) {
+	it.header, it.records, it.pos = h, records, 0
+	it.left, it.lastDelta = h.Count, -1
+	it.view, it.err = View{}, nil
+	if int64(h.Count) > int64(len(records)/minRecordSize) {
+		it.fail("%d records cannot fit into %d bytes", h.Count, len(records))
+	}
+}
+
+// Header is the header of the batch.
+func (it *Iterator) Header() Header { return it.header }
+
+// Record is the record that the last Next found.
+func (it *Iterator) Record() View { return it.view }
+
+// Err says why Next ended before the last record; nil when it did not. The error
+// wraps ErrInvalid, or is that of Reset.
+func (it *Iterator) Err() error { return it.err }
+
+// Next moves to the next record and says whether there is one.
+func (it *Iterator) Next() bool {
+	if it.left == 0 || it.err != nil {
+		if it.err == nil && it.pos != len(it.records) {
+			it.fail("%d bytes behind the last record", len(it.records)-it.pos)
+		}
+		return false
+	}
+	size, start := varint32(it.records, it.pos)
+	if start == malformed || size < 0 || int(size) > len(it.records)-start {
+		return it.fail("record length at byte %d", it.pos)
+	}
+	end := start + int(size)
+	if !it.decode(it.records[start:end:end]) {
+		return false
+	}
+	it.pos = end
+	it.left--
+	return true
+}
+
+// decode reads one record without its length into it.view.
+func (it *Iterator) decode(b []byte) bool {
+	tsDelta, i := varint64(b, 1) // byte 0 is the unused attributes
+	delta, i := varint32(b, i)
+	if i == malformed || delta <= it.lastDelta || delta > it.header.LastOffsetDelta {
+		return it.fail("timestamp or offset delta of the record at byte %d", it.pos)
+	}
+	v := &it.view
+	v.Key, i = bytesField(b, i)
+	v.Value, i = bytesField(b, i)
+	v.headerCount, i = varint32(b, i)
+	if i == malformed {
+		return it.fail("key or value of the record at byte %d", it.pos)
+	}
+	v.headers = b[i:]
+	if !v.headersFill() {
+		return it.fail("headers of the record at byte %d", it.pos)
+	}
+	v.Offset = it.header.BaseOffset + record.Offset(delta)
+	v.Timestamp = record.Timestamp(it.header.BaseTimestamp + tsDelta) // wraps on overflow, as in Java
+	if it.header.LogAppendTime() {
+		v.Timestamp = record.Timestamp(it.header.MaxTimestamp)
+	}
+	it.lastDelta = delta
+	return true
+}
+
+// headersFill says that v.headers holds exactly v.headerCount headers.
+func (v *View) headersFill() bool {
+	if v.headerCount < 0 {
+		return false
+	}
+	i := 0
+	for range v.headerCount {
+		var key []byte
+		key, i = bytesField(v.headers, i)
+		_, i = bytesField(v.headers, i)
+		if i == malformed || key == nil {
+			return false
+		}
+	}
+	return i == len(v.headers)
+}
+
+// bytesField decodes a length and its bytes at b[i:] and returns the position
+// behind them. The length -1 gives nil, 0 an empty slice.
+func bytesField(b []byte, i int) ([]byte, int) {
+	size, i := varint32(b, i)
+	switch {
+	case i == malformed || size < -1 || int(size) > len(b)-i:
+		return nil, malformed
+	case size == -1:
+		return nil, i
+	}
+	end := i + int(size)
+	return b[i:end:end], end
+}
+
+func (it *Iterator) fail(format string, args ...any) bool {
+	it.err = fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
+	it.left = 0
+	return false
+}
