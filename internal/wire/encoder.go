@@ -1,0 +1,87 @@
+package wire
+
+const (
+	produceKey = 0
+	fetchKey   = 1
+)
+
+func flexibleAt(key, version int16) bool { return byKey[key].flexibleAt(version) }
+
+// encoder appends a response body.
+type encoder struct {
+	dst      []byte
+	flexible bool
+}
+
+func (e *encoder) i16(v int16) { e.dst = appendInt16(e.dst, v) }
+func (e *encoder) i32(v int32) { e.dst = appendInt32(e.dst, v) }
+func (e *encoder) i64(v int64) { e.dst = appendInt64(e.dst, v) }
+
+// count starts an array, or bytes, of n elements.
+func (e *encoder) count(n int) {
+	if e.flexible {
+		e.dst = appendUvarint(e.dst, uint32(n)+1)
+		return
+	}
+	e.i32(int32(n))
+}
+
+func (e *encoder) text(s []byte) {
+	e.textLength(len(s))
+	e.dst = append(e.dst, s...)
+}
+
+func (e *encoder) textLength(n int) {
+	if e.flexible {
+		e.dst = appendUvarint(e.dst, uint32(n)+1)
+		return
+	}
+	e.i16(int16(n))
+}
+
+// maxMessage keeps an error message below what a 16-bit length can hold.
+const maxMessage = 1 << 10
+
+// message is an error text; an empty one is null.
+func (e *encoder) message(s string) {
+	if s == "" {
+		e.textLength(-1)
+		return
+	}
+	s = s[:min(len(s), maxMessage)]
+	e.textLength(len(s))
+	e.dst = append(e.dst, s...)
+}
+
+func (e *encoder) noTags() {
+	if e.flexible {
+		e.dst = append(e.dst, 0)
+	}
+}
+
+// topicNames keeps the names of a request's topics, and how many partitions of
+// each were asked for, apart from the request's frame.
+type topicNames struct {
+	bytes   []byte
+	entries []topicName
+}
+
+type topicName struct {
+	from, to   int // in bytes
+	partitions int
+}
+
+func (t *topicNames) reset() {
+	t.bytes, t.entries = t.bytes[:0], t.entries[:0]
+}
+
+func (t *topicNames) add(name []byte, partitions int) {
+	from := len(t.bytes)
+	t.bytes = append(t.bytes, name...)
+	t.entries = append(t.entries, topicName{from: from, to: len(t.bytes), partitions: partitions})
+}
+
+func (t *topicNames) at(i int) (name []byte, partitions int) {
+	e := t.entries[i]
+	return t.bytes[e.from:e.to], e.partitions
+}
