@@ -80,18 +80,3 @@ func (c *cursor) skipTags() {
 		c.take(int(c.uvarint()))
 	}
 }
-
-// keepElements is how many elements a reused request keeps room for. More are
-// given back, so that one huge request does not pin its memory for good.
-const keepElements = 4096
-
-// resized is s with length n and all elements zero. It allocates only when the
-// room is too small, and then exactly.
-func resized[T any](s []T, n int) []T {
-	if cap(s) < n || cap(s) > keepElements && n <= keepElements {
-		return make([]T, n)
-	}
-	s = s[:n]
-	clear(s)
-	return s
-}

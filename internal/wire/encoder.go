@@ -72,7 +72,7 @@ type topicName struct {
 }
 
 func (t *topicNames) reset() {
-	t.bytes, t.entries = t.bytes[:0], t.entries[:0]
+	t.bytes, t.entries = emptied(t.bytes), emptied(t.entries)
 }
 
 func (t *topicNames) add(name []byte, partitions int) {

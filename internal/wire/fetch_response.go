@@ -71,11 +71,11 @@ func (r *FetchResponse) Reset(req *FetchRequest) {
 	}
 }
 
-// AppendTo appends the pieces of the whole response frame, length prefix
+// AppendFrame appends the pieces of the whole response frame, length prefix
 // included, to bufs: the caller writes them in order, with one writev. The
 // pieces are parts of r and the Records of its results; they are valid until r
 // is reset or encoded again.
-func (r *FetchResponse) AppendTo(bufs net.Buffers, correlationID int32) net.Buffers {
+func (r *FetchResponse) AppendFrame(bufs net.Buffers, correlationID int32) net.Buffers {
 	r.encode(correlationID)
 	size := len(r.head) - lengthPrefix
 	for _, c := range r.cuts {
@@ -92,9 +92,9 @@ func (r *FetchResponse) AppendTo(bufs net.Buffers, correlationID int32) net.Buff
 
 func (r *FetchResponse) encode(correlationID int32) {
 	e := encoder{flexible: flexibleAt(fetchKey, r.Version)}
-	clear(r.cuts)
+	clear(r.cuts) // let the records go
 	r.cuts = r.cuts[:0]
-	e.dst = appendResponseHeader(r.head[:0], correlationID, e.flexible)
+	e.dst = appendResponseHeader(emptied(r.head), correlationID, e.flexible)
 	e.i32(r.ThrottleMs)
 	if r.Version >= 7 {
 		e.i16(r.ErrorCode)

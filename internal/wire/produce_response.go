@@ -43,11 +43,15 @@ func (r *ProduceResponse) Fail(code int16, message string) {
 	}
 }
 
-// AppendTo appends the whole response frame, length prefix included.
-func (r *ProduceResponse) AppendTo(dst []byte, correlationID int32) []byte {
-	start := len(dst)
-	e := encoder{flexible: flexibleAt(produceKey, r.Version)}
-	e.dst = appendResponseHeader(dst, correlationID, e.flexible)
+// Key is Produce's API key.
+func (r *ProduceResponse) Key() int16 { return produceKey }
+
+// IsFlexible reports whether the response has tag sections at its version.
+func (r *ProduceResponse) IsFlexible() bool { return flexibleAt(produceKey, r.Version) }
+
+// AppendTo appends the response's body; [AppendResponse] makes it a frame.
+func (r *ProduceResponse) AppendTo(dst []byte) []byte {
+	e := encoder{dst: dst, flexible: r.IsFlexible()}
 	e.count(len(r.topics.entries))
 	free := r.Partitions
 	for i := range r.topics.entries {
@@ -64,7 +68,7 @@ func (r *ProduceResponse) AppendTo(dst []byte, correlationID int32) []byte {
 		e.i32(r.ThrottleMs)
 	}
 	e.noTags()
-	return finishFrame(e.dst, start)
+	return e.dst
 }
 
 func (e *encoder) produceResult(p *ProduceResult, version int16) {

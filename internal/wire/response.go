@@ -16,12 +16,20 @@ const (
 // lengthPrefix is the size of the number in front of each frame.
 const lengthPrefix = 4
 
+// Response is the body of an answer, at its version. Every kmsg.Response is one,
+// and so is [ProduceResponse].
+type Response interface {
+	Key() int16
+	IsFlexible() bool
+	AppendTo(dst []byte) []byte
+}
+
 // AppendResponse appends a whole response frame, length prefix included. The
 // response must carry the request's version (kmsg's ResponseKind sets it).
 //
 // The answer to ApiVersions always has the old header, without tags, because
 // its reader does not yet know what the broker can do (KIP-511).
-func AppendResponse(dst []byte, correlationID int32, resp kmsg.Response) []byte {
+func AppendResponse(dst []byte, correlationID int32, resp Response) []byte {
 	start := len(dst)
 	dst = appendResponseHeader(dst, correlationID, resp.IsFlexible() && resp.Key() != apiVersionsKey)
 	dst = resp.AppendTo(dst)

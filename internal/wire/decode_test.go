@@ -1,0 +1,180 @@
+package wire_test
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"millrace/internal/wire"
+	"millrace/internal/wire/wiretest"
+)
+
+const (
+	produceKey     = 0
+	fetchKey       = 1
+	metadataKey    = 3
+	apiVersionsKey = 18
+)
+
+// samples is how many random requests each comparison with kmsg takes per
+// version. One struct decodes them all, so what one leaves behind would show in
+// the next.
+const samples = 200
+
+func TestProduceDecodesAsKmsg(t *testing.T) {
+	rng := rand.New(rand.NewPCG(10, 0))
+	var got wire.ProduceRequest
+	for version := int16(0); version <= 9; version++ {
+		for range samples {
+			body := wiretest.Filled(rng, produceKey, version).AppendTo(nil)
+			if err := got.Decode(wire.Header{Key: produceKey, Version: version}, body); err != nil {
+				t.Fatalf("v%d: %v", version, err)
+			}
+			want := kmsg.NewPtrProduceRequest()
+			read(t, want, version, body)
+			equal(t, "version", got.Version, version)
+			equalText(t, "transactional ID", got.TransactionalID, want.TransactionID)
+			equal(t, "acks", got.Acks, want.Acks)
+			equal(t, "timeout", got.TimeoutMs, want.TimeoutMillis)
+			equal(t, "topics", len(got.Topics), len(want.Topics))
+			for i, topic := range got.Topics {
+				equal(t, "topic", string(topic.Name), want.Topics[i].Topic)
+				equal(t, "partitions", len(topic.Partitions), len(want.Topics[i].Partitions))
+				for j, p := range topic.Partitions {
+					wp := want.Topics[i].Partitions[j]
+					equal(t, "partition", p.Partition, wp.Partition)
+					equal(t, "null records", p.Records == nil, wp.Records == nil)
+					equal(t, "records", string(p.Records), string(wp.Records))
+				}
+			}
+		}
+	}
+}
+
+func TestFetchDecodesAsKmsg(t *testing.T) {
+	rng := rand.New(rand.NewPCG(11, 0))
+	var got wire.FetchRequest
+	for version := int16(4); version <= 12; version++ {
+		for range samples {
+			body := wiretest.Filled(rng, fetchKey, version).AppendTo(nil)
+			if err := got.Decode(wire.Header{Key: fetchKey, Version: version}, body); err != nil {
+				t.Fatalf("v%d: %v", version, err)
+			}
+			want := kmsg.NewPtrFetchRequest()
+			read(t, want, version, body)
+			equal(t, "replica", got.ReplicaID, want.ReplicaID)
+			equal(t, "max wait", got.MaxWaitMs, want.MaxWaitMillis)
+			equal(t, "min bytes", got.MinBytes, want.MinBytes)
+			equal(t, "max bytes", got.MaxBytes, want.MaxBytes)
+			equal(t, "isolation", got.IsolationLevel, want.IsolationLevel)
+			equal(t, "session", got.SessionID, want.SessionID)
+			equal(t, "session epoch", got.SessionEpoch, want.SessionEpoch)
+			equal(t, "rack", string(got.RackID), want.Rack)
+			compareFetchTopics(t, got.Topics, want.Topics)
+			compareForgotten(t, got.Forgotten, want.ForgottenTopics)
+		}
+	}
+}
+
+func compareFetchTopics(t *testing.T, got []wire.FetchTopic, want []kmsg.FetchRequestTopic) {
+	t.Helper()
+	equal(t, "topics", len(got), len(want))
+	for i, topic := range got {
+		equal(t, "topic", string(topic.Name), want[i].Topic)
+		equal(t, "partitions", len(topic.Partitions), len(want[i].Partitions))
+		for j, p := range topic.Partitions {
+			wp := want[i].Partitions[j]
+			equal(t, "partition", p, wire.FetchPartition{
+				Partition: wp.Partition, CurrentLeaderEpoch: wp.CurrentLeaderEpoch, Offset: wp.FetchOffset,
+				LogStartOffset: wp.LogStartOffset, LastFetchedEpoch: wp.LastFetchedEpoch, MaxBytes: wp.PartitionMaxBytes,
+			})
+		}
+	}
+}
+
+func compareForgotten(t *testing.T, got []wire.ForgottenTopic, want []kmsg.FetchRequestForgottenTopic) {
+	t.Helper()
+	equal(t, "forgotten topics", len(got), len(want))
+	for i, topic := range got {
+		equal(t, "forgotten topic", string(topic.Name), want[i].Topic)
+		equal(t, "forgotten partitions", len(topic.Partitions), len(want[i].Partitions))
+		for j, p := range topic.Partitions {
+			equal(t, "forgotten partition", p, want[i].Partitions[j])
+		}
+	}
+}
+
+func TestMetadataDecodesAsKmsg(t *testing.T) {
+	rng := rand.New(rand.NewPCG(12, 0))
+	var got wire.MetadataRequest
+	for version := int16(0); version <= 9; version++ {
+		for range samples {
+			body := wiretest.Filled(rng, metadataKey, version).AppendTo(nil)
+			if err := got.Decode(wire.Header{Key: metadataKey, Version: version}, body); err != nil {
+				t.Fatalf("v%d: %v", version, err)
+			}
+			want := kmsg.NewPtrMetadataRequest()
+			read(t, want, version, body)
+			all := want.Topics == nil
+			if version == 0 {
+				all = len(want.Topics) == 0
+			}
+			equal(t, "all topics", got.AllTopics, all)
+			equal(t, "topics", len(got.Topics), len(want.Topics))
+			for i, name := range got.Topics {
+				equal(t, "topic", string(name), *want.Topics[i].Topic)
+			}
+			equal(t, "auto creation", got.AllowAutoTopicCreation, version < 4 || want.AllowAutoTopicCreation)
+			equal(t, "cluster operations", got.IncludeClusterAuthorizedOperations, want.IncludeClusterAuthorizedOperations)
+			equal(t, "topic operations", got.IncludeTopicAuthorizedOperations, want.IncludeTopicAuthorizedOperations)
+		}
+	}
+}
+
+// A group keeps what its members sent; by then the frame's buffer holds another
+// request.
+func TestDecodedGroupRequestsDoNotAliasTheFrame(t *testing.T) {
+	join := kmsg.NewPtrJoinGroupRequest()
+	join.Version = 9
+	join.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: []byte("subscription")}}
+	sync := kmsg.NewPtrSyncGroupRequest()
+	sync.Version = 5
+	sync.GroupAssignment = []kmsg.SyncGroupRequestGroupAssignment{{MemberID: "m", MemberAssignment: []byte("assignment")}}
+	for _, want := range []kmsg.Request{join, sync} {
+		frame := want.AppendTo(nil)
+		before := bytes.Clone(frame)
+		got, err := wire.Decode(wire.Header{Key: want.Key(), Version: want.GetVersion()}, frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(frame)
+		if after := got.AppendTo(nil); !bytes.Equal(after, before) {
+			t.Errorf("%T changed with the frame: %x, was %x", want, after, before)
+		}
+	}
+}
+
+func read(t *testing.T, req kmsg.Request, version int16, body []byte) {
+	t.Helper()
+	req.SetVersion(version)
+	if err := req.ReadFrom(body); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func equal[T comparable](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Fatalf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+func equalText(t *testing.T, what string, got []byte, want *string) {
+	t.Helper()
+	equal(t, what+" is null", got == nil, want == nil)
+	if want != nil {
+		equal(t, what, string(got), *want)
+	}
+}
