@@ -1,0 +1,108 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/record"
+)
+
+// Sentinels for decisions. The text of the brokers' own message, where they
+// sent one, is in the error that wraps the sentinel.
+var (
+	ErrUnreachable   = errors.New("no broker could be reached")
+	ErrNotAuthorized = errors.New("the cluster refused this client")
+	ErrRefused       = errors.New("the cluster refused the request")
+	ErrTopicExists   = errors.New("the topic exists already")
+	ErrGroupInUse    = errors.New("the group has active members")
+)
+
+// UnknownTopicError names a topic that the cluster does not have.
+type UnknownTopicError struct {
+	Topic   record.Topic
+	Nearest record.Topic // an existing name that is spelled much alike, or empty
+}
+
+func (e UnknownTopicError) Error() string {
+	return fmt.Sprintf("topic %q does not exist", string(e.Topic)) + didYouMean(string(e.Nearest))
+}
+
+// UnknownGroupError names a consumer group that the cluster does not have.
+type UnknownGroupError struct {
+	Group   string
+	Nearest string // an existing name that is spelled much alike, or empty
+}
+
+func (e UnknownGroupError) Error() string {
+	return fmt.Sprintf("consumer group %q does not exist", e.Group) + didYouMean(e.Nearest)
+}
+
+func didYouMean(nearest string) string {
+	if nearest == "" {
+		return ""
+	}
+	return fmt.Sprintf(". Did you mean %q?", nearest)
+}
+
+// PositionError says that a partition's log no longer holds the offset that
+// was to be read next: its end went back (the topic was deleted and created
+// anew, or data was lost), or its start went past it (retention, DeleteRecords).
+type PositionError struct {
+	record.TopicPartition
+	Wanted record.Offset
+	Err    error
+}
+
+func (e *PositionError) Error() string {
+	return fmt.Sprintf("%s: offset %d is no longer in the log: %v", e.TopicPartition, e.Wanted, e.Err)
+}
+
+func (e *PositionError) Unwrap() error { return e.Err }
+
+// CorruptError says that the broker will not serve the records at a partition's
+// position, because what it has stored there is damaged.
+type CorruptError struct{ record.TopicPartition }
+
+func (e CorruptError) Error() string {
+	return fmt.Sprintf("%s: the broker reports damaged records at the position", e.TopicPartition)
+}
+
+// translate turns what franz-go and the brokers say into this room's sentinels.
+func translate(err error, brokers []string) error {
+	if err == nil {
+		return nil
+	}
+	var dial *net.OpError
+	var firstRead *kgo.ErrFirstReadEOF
+	switch {
+	case errors.As(err, &firstRead):
+		return fmt.Errorf("%w at %v: %w", ErrUnreachable, brokers, err)
+	case errors.As(err, &dial), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w at %v: %w", ErrUnreachable, brokers, err)
+	case isAny(err, kerr.TopicAlreadyExists):
+		return fmt.Errorf("%w: %w", ErrTopicExists, err)
+	case isAny(err, kerr.NonEmptyGroup, kerr.GroupSubscribedToTopic):
+		return fmt.Errorf("%w: %w", ErrGroupInUse, err)
+	case isAny(err, kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.ClusterAuthorizationFailed,
+		kerr.SaslAuthenticationFailed, kerr.SecurityDisabled, kerr.UnsupportedSaslMechanism, kerr.TransactionalIDAuthorizationFailed):
+		return fmt.Errorf("%w: %w", ErrNotAuthorized, err)
+	case isAny(err, kerr.InvalidTopicException, kerr.InvalidPartitions, kerr.InvalidReplicationFactor, kerr.InvalidConfig,
+		kerr.PolicyViolation, kerr.InvalidRequest, kerr.UnsupportedVersion, kerr.MessageTooLarge, kerr.TopicDeletionDisabled):
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return err
+}
+
+func isAny(err error, targets ...error) bool {
+	for _, target := range targets {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
