@@ -115,13 +115,14 @@ func (r *Reader) unlessStopped(err error) error {
 	return err
 }
 
-// setDeadline moves the read deadline, but never over that of Stop.
+// setDeadline moves the read deadline, but never over that of Stop. It can fail
+// on a closed connection only, and then the read that follows says so better.
 func (r *Reader) setDeadline(at time.Time) error {
-	err := r.conn.SetReadDeadline(at)
+	_ = r.conn.SetReadDeadline(at)
 	if r.stopped.Load() {
 		return ErrStopped
 	}
-	return err
+	return nil
 }
 
 // ParseHeader is [ParseHeader] of f, except that it allocates no string while
