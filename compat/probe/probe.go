@@ -21,6 +21,7 @@ const (
 	keyMetadata       = 3
 	keyOffsetFetch    = 9
 	keyDescribeGroups = 15
+	keyAPIVersions    = 18
 	keyCreateTopics   = 19
 )
 
@@ -91,6 +92,14 @@ func (c *Conn) exchange(key, version int16, body []byte) (*reader, error) {
 		return nil, fmt.Errorf("probe: answer %d to request %d", got, c.next)
 	}
 	return r, r.err
+}
+
+// Greet exchanges an ApiVersions request on a bare connection, as every client
+// does first.
+func Greet(conn net.Conn) error {
+	c := &Conn{conn: conn}
+	_, err := c.exchange(keyAPIVersions, 0, nil)
+	return err
 }
 
 // CreateTopic creates a topic with the given configs, name and value in turn.

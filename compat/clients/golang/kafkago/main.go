@@ -65,14 +65,17 @@ func consume(ctx context.Context, c line.Consume) error {
 		// partitions arrive, keeps what it found first.
 		WatchPartitionChanges: true,
 	})
-	for read := 0; c.Count == 0 || read < c.Count; read++ {
+	for read := 0; c.Count == 0 || read < c.Count; {
 		m, err := reader.FetchMessage(ctx)
 		if ctx.Err() != nil {
 			break
 		}
-		if err != nil {
-			return err
+		if err != nil { // after three attempts to reach the broker
+			fmt.Fprintln(os.Stderr, "fetch:", err)
+			time.Sleep(100 * time.Millisecond)
+			continue
 		}
+		read++
 		if err := line.Read(m.Value, int32(m.Partition), m.Offset); err != nil {
 			return err
 		}

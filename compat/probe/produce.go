@@ -1,0 +1,74 @@
+package probe
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"time"
+)
+
+const keyProduce = 0
+
+// BuildBatch returns an uncompressed record batch of a producer that is not
+// idempotent, with null keys and the present time.
+func BuildBatch(values ...[]byte) []byte {
+	var w writer
+	w.int64(0) // base offset: the broker's to set
+	w.int32(0) // length, below
+	w.int32(0) // leader epoch
+	w.int8(2)  // magic
+	w.int32(0) // checksum, below
+	w.int16(0) // no compression, create time
+	w.int32(int32(len(values) - 1))
+	now := time.Now().UnixMilli()
+	w.int64(now)
+	w.int64(now)
+	w.int64(-1) // no producer id
+	w.int16(-1)
+	w.int32(-1)
+	w.int32(int32(len(values)))
+	for i, value := range values {
+		w.b = appendRecord(w.b, i, value)
+	}
+	binary.BigEndian.PutUint32(w.b[8:], uint32(len(w.b)-12))
+	binary.BigEndian.PutUint32(w.b[17:], crc32.Checksum(w.b[21:], castagnoli))
+	return w.b
+}
+
+func appendRecord(b []byte, offsetDelta int, value []byte) []byte {
+	record := []byte{0}                     // attributes
+	record = binary.AppendVarint(record, 0) // timestamp delta
+	record = binary.AppendVarint(record, int64(offsetDelta))
+	record = binary.AppendVarint(record, -1) // null key
+	record = binary.AppendVarint(record, int64(len(value)))
+	record = append(record, value...)
+	record = binary.AppendVarint(record, 0) // no headers
+	b = binary.AppendVarint(b, int64(len(record)))
+	return append(b, record...)
+}
+
+// Produce appends one batch and returns its first offset. acks is 1 or -1.
+func (c *Conn) Produce(topic string, partition int32, acks int16, batch []byte) (int64, error) {
+	w := writer{b: make([]byte, 0, len(batch)+64)}
+	w.int16(-1) // no transaction
+	w.int16(acks)
+	w.int32(int32(exchangeWithin / time.Millisecond))
+	w.int32(1)
+	w.string(topic)
+	w.int32(1)
+	w.int32(partition)
+	w.int32(int32(len(batch)))
+	w.b = append(w.b, batch...)
+	r, err := c.exchange(keyProduce, 7, w.b)
+	if err != nil {
+		return 0, err
+	}
+	r.count()
+	r.string()
+	r.count()
+	r.int32() // partition
+	code, base := r.int16(), r.int64()
+	if err := check(code, "produce to %s-%d", topic, partition); err != nil {
+		return 0, err
+	}
+	return base, r.err
+}

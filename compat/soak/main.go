@@ -1,0 +1,96 @@
+// Command soak is the long run: damaged frames, then kill -9 cycles until the
+// time is over, beside a broker under steady load whose memory, descriptors and
+// threads must stay flat. It ends with the first broken promise.
+//
+//	DURATION  how long in all (8h)
+//	FRAMES    damaged frames, of which at most a third of the time is spent (5000000)
+//	SEED      replays a run's frames and kill times (from the clock)
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"millrace/compat/frames"
+	"millrace/compat/killtest"
+	"millrace/compat/target"
+)
+
+// cyclesPerRun is after how many kills the data directory is a new one: the
+// final reading of a run grows with what was written.
+const cyclesPerRun = 200
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "soak:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	duration, err := time.ParseDuration(cmp.Or(os.Getenv("DURATION"), "8h"))
+	if err != nil {
+		return fmt.Errorf("DURATION: %w", err)
+	}
+	count, err := strconv.Atoi(cmp.Or(os.Getenv("FRAMES"), "5000000"))
+	if err != nil {
+		return fmt.Errorf("FRAMES: %w", err)
+	}
+	seed, err := strconv.ParseUint(cmp.Or(os.Getenv("SEED"), strconv.FormatInt(time.Now().UnixNano(), 10)), 10, 64)
+	if err != nil {
+		return fmt.Errorf("SEED: %w", err)
+	}
+	kind, err := target.FromEnv()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	fmt.Printf("soak of %s, seed %d\n", duration, seed)
+	return soak(ctx, target.Options{Kind: kind}, duration, count, seed)
+}
+
+func soak(ctx context.Context, o target.Options, duration time.Duration, count int, seed uint64) error {
+	began := time.Now()
+	steady, err := startSteady(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer steady.stop()
+	attack, err := frames.Attack(ctx, frames.Options{Target: o, Frames: count, Seed: seed, Until: began.Add(duration / 3), Log: os.Stdout})
+	fmt.Println("frames:", attack)
+	if err != nil {
+		return err
+	}
+	if err := kills(ctx, o, began.Add(duration), seed); err != nil {
+		return err
+	}
+	return steady.verdict()
+}
+
+// kills runs kill cycles until the time is over.
+func kills(ctx context.Context, o target.Options, until time.Time, seed uint64) error {
+	kills := 0
+	for run := uint64(0); time.Now().Before(until); run++ {
+		report, err := killtest.Run(ctx, killtest.Options{
+			Target: o, Cycles: cyclesPerRun, Until: until, Seed: seed + run,
+		})
+		kills += report.Cycles
+		fmt.Printf("kills: %d in all; last run: %s\n", kills, report)
+		if err != nil {
+			return err
+		}
+		if report.Cycles == cyclesPerRun {
+			if err := report.Floor(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
