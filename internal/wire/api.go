@@ -2,6 +2,14 @@ package wire
 
 import "slices"
 
+// Keys of the request kinds that this package itself tells apart.
+const (
+	produceKey     = 0
+	fetchKey       = 1
+	metadataKey    = 3
+	apiVersionsKey = 18
+)
+
 // API is one served request kind and the versions of it that are served.
 type API struct {
 	Key  int16

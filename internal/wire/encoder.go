@@ -1,10 +1,5 @@
 package wire
 
-const (
-	produceKey = 0
-	fetchKey   = 1
-)
-
 func flexibleAt(key, version int16) bool { return byKey[key].flexibleAt(version) }
 
 // encoder appends a response body.

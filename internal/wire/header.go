@@ -51,7 +51,7 @@ func parseHeader(frame []byte, lastClientID string) (Header, []byte, error) {
 	if a == nil || h.Version < a.min || h.Version > a.max {
 		return h, nil, refuseAPI(h.Key, h.Version)
 	}
-	w := walker{buf: frame, pos: shortHeader, api: a, number: h.Version, lean: true, heapMax: heapSlack}
+	w := walker{buf: frame, pos: shortHeader, api: a, number: h.Version, lean: true}
 	id, ferr := w.clientID(a.flexibleAt(h.Version))
 	if ferr != nil {
 		return h, nil, ferr

@@ -118,7 +118,7 @@ func TestBodyErrorsCountFromTheFramesStart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = decodeAny(h, body)
+		err = wire.DecodeAny(h, body)
 		var ferr *wire.FrameError
 		if !errors.As(err, &ferr) || ferr.Key != key || ferr.Version != 4 {
 			t.Fatalf("key %d: got %v", key, err)
@@ -126,21 +126,6 @@ func TestBodyErrorsCountFromTheFramesStart(t *testing.T) {
 		if ferr.Offset < len(frame)-4 || ferr.Offset > len(frame) {
 			t.Errorf("key %d: refused at byte %d of a frame of %d", key, ferr.Offset, len(frame))
 		}
-	}
-}
-
-// decodeAny decodes a body with the decoder that the broker uses for it.
-func decodeAny(h wire.Header, body []byte) error {
-	switch h.Key {
-	case produceKey:
-		return new(wire.ProduceRequest).Decode(h, body)
-	case fetchKey:
-		return new(wire.FetchRequest).Decode(h, body)
-	case metadataKey:
-		return new(wire.MetadataRequest).Decode(h, body)
-	default:
-		_, err := wire.Decode(h, body)
-		return err
 	}
 }
 

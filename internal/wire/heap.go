@@ -1,22 +1,23 @@
 package wire
 
-// What Go's allocator takes for one object. The bounds are upper ones: Go's
-// size classes round up to 16 bytes while small, by less than a quarter up to
-// 32 KiB, and to whole pages of 8 KiB above.
+// What Go's allocator takes for one object. The bounds are upper ones: its size
+// classes are 8 bytes apart up to 32, 16 bytes apart up to 256, less than a
+// fifth apart up to 32 KiB, and whole pages of 8 KiB above.
 const (
-	smallObject = 128
+	tinyObject  = 32
+	smallObject = 256
 	largeObject = 32 << 10
 	heapPage    = 8 << 10
 )
 
 func heapSize(size int) int {
 	switch {
-	case size == 0:
-		return 0
+	case size <= tinyObject:
+		return (size + 7) &^ 7
 	case size <= smallObject:
 		return (size + 15) &^ 15
 	case size <= largeObject:
-		return size + size/4
+		return size + size/5
 	default:
 		return (size + heapPage - 1) &^ (heapPage - 1)
 	}

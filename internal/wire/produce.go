@@ -77,7 +77,7 @@ func walkLean(h Header, body []byte) (walker, error) {
 		return walker{}, refuseAPI(h.Key, h.Version)
 	}
 	w := newWalker(a, h.Version, body)
-	w.lean = true
+	w.makeLean()
 	if err := w.body(); err != nil {
 		return w, h.place(err)
 	}

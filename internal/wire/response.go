@@ -6,12 +6,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-const (
-	apiVersionsKey = 18
-
-	// errUnsupportedVersion is UNSUPPORTED_VERSION in Kafka's error table.
-	errUnsupportedVersion = 35
-)
+// errUnsupportedVersion is UNSUPPORTED_VERSION in Kafka's error table.
+const errUnsupportedVersion = 35
 
 // lengthPrefix is the size of the number in front of each frame.
 const lengthPrefix = 4

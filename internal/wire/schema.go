@@ -117,6 +117,7 @@ type shape struct {
 	tagged   bool   // a tag section follows the nodes
 	min      int    // fewest bytes that it can take
 	constant bool   // it always takes min bytes
+	lists    int    // of a whole body: how many arrays its schema has
 }
 
 // node is one field, or a run of fixed fields, in one version.
@@ -142,7 +143,9 @@ type compiler struct {
 
 func compile(fields []field, version int16, flexible bool) shape {
 	c := compiler{version: version, flexible: flexible}
-	return c.shape(fields, flexible)
+	s := c.shape(fields, flexible)
+	s.lists = c.lists
+	return s
 }
 
 func (c *compiler) shape(fields []field, tagged bool) shape {

@@ -44,7 +44,7 @@ type walker struct {
 	api    *api
 	number int16 // version
 
-	lean     bool // decoded by our own decoder, which aliases the frame
+	lean     bool // see makeLean
 	heap     int  // bytes that decoding will allocate
 	heapMax  int
 	elements int
@@ -55,6 +55,14 @@ type walker struct {
 
 func newWalker(a *api, version int16, body []byte) walker {
 	return walker{buf: body, api: a, number: version, heap: heapFixed, heapMax: heapPerByte*len(body) + heapSlack}
+}
+
+// makeLean counts what our own decoders allocate: they alias the frame, skip
+// unknown tags, and gather the elements of each array of the schema in one
+// slice, however often it occurs.
+func (w *walker) makeLean() {
+	w.lean = true
+	w.heap += heapPage * w.api.shape(w.number).lists // to which the allocator may round each up
 }
 
 func (w *walker) body() *FrameError {
@@ -135,11 +143,11 @@ func (w *walker) list(n *node, flexible bool) *FrameError {
 		return w.tooLarge("%s: the request holds more than %d array elements; send several requests", n.name, MaxElements)
 	}
 	w.counts[n.slot] += count
-	perElement := n.elemHeap
+	cost := heapSize(count * n.elemHeap)
 	if w.lean {
-		perElement = n.leanHeap
+		cost = count * n.leanHeap
 	}
-	if err := w.spend(heapSize(count*perElement), n.name); err != nil {
+	if err := w.spend(cost, n.name); err != nil {
 		return err
 	}
 	if n.elem.constant {
@@ -222,7 +230,7 @@ func (w *walker) tags(s *shape) *FrameError {
 		}
 		if !known {
 			unknownTags++
-			if err := w.spend(tagHeap(unknownTags), "unknown tags"); err != nil {
+			if err := w.spendTag(unknownTags); err != nil {
 				return err
 			}
 		}
@@ -269,6 +277,13 @@ func (w *walker) spend(bytes int, name string) *FrameError {
 		return w.tooLarge("%s: decoding would take more than %d bytes of memory for %d bytes of request; send several smaller requests", name, w.heapMax, len(w.buf))
 	}
 	return nil
+}
+
+func (w *walker) spendTag(nth int) *FrameError {
+	if w.lean {
+		return nil
+	}
+	return w.spend(tagHeap(nth), "unknown tags")
 }
 
 func (w *walker) malformed(format string, args ...any) *FrameError {

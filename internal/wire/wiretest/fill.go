@@ -6,6 +6,7 @@ package wiretest
 import (
 	"math/rand/v2"
 	"reflect"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -14,6 +15,10 @@ import (
 // is set, arrays hold up to three elements, and what may be null sometimes is.
 // The same state of rng gives the same request. The key must be one that kmsg
 // knows.
+//
+// Waiting times are at most 20 ms, and texts come from a small vocabulary that
+// holds legal and illegal names, so that a live broker which is sent millions
+// of such requests neither stops for each nor creates a million topics.
 func Filled(rng *rand.Rand, key, version int16) kmsg.Request {
 	req := kmsg.RequestForKey(key)
 	fill(rng, reflect.ValueOf(req).Elem())
@@ -50,7 +55,7 @@ func fillSlice(rng *rand.Rand, v reflect.Value) {
 		return
 	}
 	if v.Type().Elem().Kind() == reflect.Uint8 {
-		v.SetBytes([]byte(someText(rng)))
+		v.SetBytes(someBytes(rng))
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), rng.IntN(4), 4))
@@ -65,6 +70,10 @@ func fillStruct(rng *rand.Rand, v reflect.Value) {
 		return
 	}
 	for i := range v.NumField() {
+		if name := v.Type().Field(i).Name; strings.HasSuffix(name, "Millis") {
+			v.Field(i).SetInt(rng.Int64N(20))
+			continue
+		}
 		fill(rng, v.Field(i))
 	}
 }
@@ -76,7 +85,7 @@ func fillTags(rng *rand.Rand, tags *kmsg.Tags) {
 	}
 	const beyondKnown = 1000
 	for range 1 + rng.IntN(2) {
-		tags.Set(beyondKnown+rng.Uint32N(1<<20), []byte(someText(rng)))
+		tags.Set(beyondKnown+rng.Uint32N(1<<20), someBytes(rng))
 	}
 }
 
@@ -92,16 +101,20 @@ func someInt(rng *rand.Rand, bits int) int64 {
 	}
 }
 
-// someText is short, sometimes empty, and rarely too long for a one-byte
-// length.
-func someText(rng *rand.Rand) string {
-	size := rng.IntN(24)
-	if rng.IntN(16) == 0 {
-		size += 200
+// vocabulary has names that a broker must take, and some that it must refuse
+// where they name a topic. The long one needs a two-byte compact length.
+var vocabulary = []string{
+	"clicks", "click_events", "payments", "orders-eu", "a.b.c", "range", "consumer", "group-1", "member-7",
+	"cleanup.policy", "retention.ms", "delete", "100", "-1", "fuzz",
+	"", ".", "..", "a/b", "caf\u00e9", "a b", "\x00", "__consumer_offsets", strings.Repeat("long", 75),
+}
+
+func someText(rng *rand.Rand) string { return vocabulary[rng.IntN(len(vocabulary))] }
+
+func someBytes(rng *rand.Rand) []byte {
+	b := make([]byte, rng.IntN(100))
+	for i := range b {
+		b[i] = byte(rng.Uint32())
 	}
-	text := make([]byte, size)
-	for i := range text {
-		text[i] = 'a' + byte(rng.IntN(26))
-	}
-	return string(text)
+	return b
 }
