@@ -3,6 +3,7 @@ package crashfs_test
 import (
 	"bytes"
 	"errors"
+	"hash/maphash"
 	"io/fs"
 	"strings"
 	"testing"
@@ -259,6 +260,38 @@ func TestImagesAreRepeatableAndApart(t *testing.T) {
 	if content("f")(two) != before || content("f")(disk)[0] != 'b' {
 		t.Error("a change in one image shows in another one")
 	}
+}
+
+func TestHashTellsDisksApart(t *testing.T) {
+	seed := maphash.MakeSeed()
+	seen := map[uint64]string{}
+	disk := crashfs.New()
+	step := func(what string) {
+		t.Helper()
+		h := disk.Hash(seed)
+		if before, ok := seen[h]; ok {
+			t.Errorf("%s: the same hash as %s", what, before)
+		}
+		seen[h] = what
+		if disk.Crash(all, 1).Hash(seed) != h || disk.Clone().Hash(seed) != h {
+			t.Errorf("%s: a copy of everything has another hash", what)
+		}
+	}
+	step("empty")
+	f := create(t, disk, "f", nil)
+	step("a file")
+	write(t, f, []byte{0, 0}, 0)
+	step("zeros")
+	write(t, f, []byte{1}, 1)
+	step("a one")
+	must(t, f.Truncate(1))
+	step("cut")
+	must(t, disk.Rename("f", "g"))
+	step("renamed")
+	must(t, disk.MkdirAll("d/g"))
+	step("directories")
+	must(t, disk.Rename("g", "d/f"))
+	step("moved")
 }
 
 // A killed process loses no written byte, but what was not synced still is not.

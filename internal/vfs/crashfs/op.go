@@ -1,7 +1,9 @@
 package crashfs
 
 import (
+	"bytes"
 	"fmt"
+	"hash/maphash"
 	"strings"
 )
 
@@ -110,6 +112,34 @@ func (f *FS) Tree() string {
 	var out strings.Builder
 	f.root.print(&out, "")
 	return out.String()
+}
+
+// Hash is the same for two disks on which the machine sees the same names and
+// bytes, so that a test need not look at an image twice.
+func (f *FS) Hash(seed maphash.Seed) uint64 {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	var h maphash.Hash
+	h.SetSeed(seed)
+	f.root.hash(&h)
+	return h.Sum64()
+}
+
+func (ino *inode) hash(h *maphash.Hash) {
+	for _, e := range ino.entries {
+		h.WriteString(e.name)
+		h.WriteByte('/') // in no name
+		maphash.WriteComparable(h, e.ino.size.now)
+		maphash.WriteComparable(h, e.ino.isDir)
+		for i := range e.ino.blocks {
+			// Zeros at the end of a block are the same as no bytes.
+			block := bytes.TrimRight(e.ino.blocks[i].now, "\x00")
+			maphash.WriteComparable(h, len(block))
+			h.Write(block)
+		}
+		e.ino.hash(h)
+	}
+	h.WriteByte('.') // the end of a directory
 }
 
 func (ino *inode) print(out *strings.Builder, dir string) {
