@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -99,7 +100,7 @@ func fillValue(r *rand.Rand, v reflect.Value, field string) {
 func fillSlice(r *rand.Rand, v reflect.Value, field string) {
 	if v.Type().Elem().Kind() == reflect.Uint8 {
 		if field == "Records" {
-			v.SetBytes(probe.BuildBatch([]byte("one"), []byte("two")))
+			v.SetBytes(probe.BuildBatchAt(time.UnixMilli(1_700_000_000_000), []byte("one"), []byte("two")))
 		} else {
 			v.SetBytes(fmt.Appendf(nil, "bytes-%d", r.IntN(100)))
 		}

@@ -10,7 +10,10 @@ const keyProduce = 0
 
 // BuildBatch returns an uncompressed record batch of a producer that is not
 // idempotent, with null keys and the present time.
-func BuildBatch(values ...[]byte) []byte {
+func BuildBatch(values ...[]byte) []byte { return BuildBatchAt(time.Now(), values...) }
+
+// BuildBatchAt is BuildBatch with the time of the records.
+func BuildBatchAt(at time.Time, values ...[]byte) []byte {
 	var w writer
 	w.int64(0) // base offset: the broker's to set
 	w.int32(0) // length, below
@@ -19,7 +22,7 @@ func BuildBatch(values ...[]byte) []byte {
 	w.int32(0) // checksum, below
 	w.int16(0) // no compression, create time
 	w.int32(int32(len(values) - 1))
-	now := time.Now().UnixMilli()
+	now := at.UnixMilli()
 	w.int64(now)
 	w.int64(now)
 	w.int64(-1) // no producer id
