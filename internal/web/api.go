@@ -1,0 +1,239 @@
+package web
+
+import (
+	"encoding/json/jsontext"
+	"encoding/json/v2"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"millrace/record"
+)
+
+// The answers' shapes. Their names are a promise: change one only with an entry
+// in the changelog.
+type (
+	asOfJSON struct {
+		Offsets     map[string]record.Offset `json:"offsets"`
+		Watermark   *time.Time               `json:"watermark"`
+		CommittedAt time.Time                `json:"committed_at"`
+	}
+	untrackedJSON struct {
+		UserClicks int64 `json:"user_clicks"`
+		PageClicks int64 `json:"page_clicks"`
+	}
+	countsJSON struct {
+		Clicks      int64          `json:"clicks"`
+		Users       int64          `json:"users"`
+		Pages       int64          `json:"pages"`
+		DeadLetters int64          `json:"dead_letters"`
+		DemoClicks  int64          `json:"demo_clicks"`
+		Untracked   *untrackedJSON `json:"untracked,omitempty"`
+		AsOf        asOfJSON       `json:"as_of"`
+	}
+	userJSON struct {
+		UserID string `json:"user_id"`
+		Clicks int64  `json:"clicks"`
+	}
+	pageJSON struct {
+		Page   string `json:"page"`
+		Clicks int64  `json:"clicks"`
+	}
+	deadLetterJSON struct {
+		Topic     record.Topic     `json:"topic"`
+		Partition record.Partition `json:"partition"`
+		Offset    record.Offset    `json:"offset"`
+		Timestamp time.Time        `json:"timestamp"`
+		Reason    string           `json:"reason"`
+		Detail    string           `json:"detail"`
+	}
+	progressJSON struct {
+		Counted int64   `json:"counted"`
+		Of      int64   `json:"of"`
+		Percent float64 `json:"percent"`
+		Waiting string  `json:"waiting,omitempty"`
+	}
+)
+
+func asOf(a AsOf) asOfJSON {
+	out := asOfJSON{Offsets: make(map[string]record.Offset, len(a.Offsets)), CommittedAt: a.CommittedAt.UTC()}
+	for p, next := range a.Offsets {
+		out.Offsets[strconv.Itoa(int(p))] = next
+	}
+	if !a.Watermark.IsZero() {
+		watermark := a.Watermark.UTC()
+		out.Watermark = &watermark
+	}
+	return out
+}
+
+func countsOf(t Totals) countsJSON {
+	out := countsJSON{
+		Clicks: t.Clicks, Users: t.Users, Pages: t.Pages,
+		DeadLetters: t.DeadLetters, DemoClicks: t.DemoClicks, AsOf: asOf(t.AsOf),
+	}
+	if t.UntrackedUserClicks > 0 || t.UntrackedPageClicks > 0 {
+		out.Untracked = &untrackedJSON{UserClicks: t.UntrackedUserClicks, PageClicks: t.UntrackedPageClicks}
+	}
+	return out
+}
+
+func usersOf(counts []Count) []userJSON {
+	users := make([]userJSON, len(counts))
+	for i, c := range counts {
+		users[i] = userJSON{UserID: c.Name, Clicks: c.Clicks}
+	}
+	return users
+}
+
+func pagesOf(counts []Count) []pageJSON {
+	pages := make([]pageJSON, len(counts))
+	for i, c := range counts {
+		pages[i] = pageJSON{Page: c.Name, Clicks: c.Clicks}
+	}
+	return pages
+}
+
+func progressOf(p Progress) progressJSON {
+	out := progressJSON{Counted: p.Counted, Of: p.Of, Waiting: p.Waiting}
+	switch {
+	case p.Ready:
+		out.Percent = 100
+	case p.Of > 0:
+		out.Percent = float64(p.Counted*1000/p.Of) / 10
+	}
+	return out
+}
+
+func (s *Server) counts(w http.ResponseWriter, _ *http.Request) {
+	s.answer(w, http.StatusOK, countsOf(s.options.Results.Totals()))
+}
+
+func (s *Server) user(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	user := s.options.Results.User(id)
+	switch {
+	case user.Known:
+		s.answer(w, http.StatusOK, struct {
+			userJSON
+			AsOf asOfJSON `json:"as_of"`
+		}{userJSON{id, user.Clicks}, asOf(user.AsOf)})
+	case user.Complete:
+		problemUnknownUser(id).write(w)
+	default:
+		problemUntrackedUser(id).write(w)
+	}
+}
+
+func (s *Server) topUsers(w http.ResponseWriter, r *http.Request) {
+	limit, ok := limitOf(w, r)
+	if !ok {
+		return
+	}
+	top, at := s.options.Results.TopUsers(limit)
+	s.answer(w, http.StatusOK, struct {
+		Users []userJSON `json:"users"`
+		AsOf  asOfJSON   `json:"as_of"`
+	}{usersOf(top), asOf(at)})
+}
+
+func (s *Server) topPages(w http.ResponseWriter, r *http.Request) {
+	limit, ok := limitOf(w, r)
+	if !ok {
+		return
+	}
+	top, at := s.options.Results.TopPages(limit)
+	s.answer(w, http.StatusOK, struct {
+		Pages []pageJSON `json:"pages"`
+		AsOf  asOfJSON   `json:"as_of"`
+	}{pagesOf(top), asOf(at)})
+}
+
+func (s *Server) deadLetters(w http.ResponseWriter, r *http.Request) {
+	limit, ok := limitOf(w, r)
+	if !ok {
+		return
+	}
+	dead := s.options.Results.DeadLetters(limit)
+	letters := make([]deadLetterJSON, len(dead.Newest))
+	for i, l := range dead.Newest {
+		letters[i] = deadLetterJSON{l.Topic, l.Partition, l.Offset, l.Timestamp.UTC(), l.Reason, l.Detail}
+	}
+	s.answer(w, http.StatusOK, struct {
+		DeadLetters []deadLetterJSON `json:"dead_letters"`
+		Total       int64            `json:"total"`
+		ByReason    map[string]int64 `json:"by_reason"`
+		AsOf        asOfJSON         `json:"as_of"`
+	}{letters, dead.Total, dead.ByReason, asOf(dead.AsOf)})
+}
+
+// limitOf reads ?limit=, default 10, or answers that it is wrong.
+func limitOf(w http.ResponseWriter, r *http.Request) (int, bool) {
+	const usual = 10
+	text := r.URL.Query().Get("limit")
+	if text == "" {
+		return usual, true
+	}
+	limit, err := strconv.Atoi(text)
+	if err != nil || limit < 1 || limit > MaxLimit {
+		problemBadLimit(text).write(w)
+		return 0, false
+	}
+	return limit, true
+}
+
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
+	s.answer(w, http.StatusOK, map[string]string{"status": "ok", "version": s.options.Version})
+}
+
+// ready answers 200 once the job has counted what the log held when it started.
+// Before that it answers 503 with the progress, as a problem with extra members.
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	p := s.options.Results.Progress()
+	if p.Ready {
+		s.answer(w, http.StatusOK, struct {
+			Ready    bool         `json:"ready"`
+			Progress progressJSON `json:"progress"`
+		}{true, progressOf(p)})
+		return
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", "1")
+	s.answer(w, http.StatusServiceUnavailable, struct {
+		problem
+		Ready    bool         `json:"ready"`
+		Progress progressJSON `json:"progress"`
+	}{problemNotReady(p), false, progressOf(p)})
+}
+
+func problemNotReady(p Progress) problem {
+	detail := fmt.Sprintf("%d of %d events that the log held at the start are counted", p.Counted, p.Of)
+	if p.Waiting != "" {
+		detail = "counting has not begun: " + p.Waiting
+	}
+	return newProblem(http.StatusServiceUnavailable, "E1308", "not ready", detail, "wait; /v1/counts answers meanwhile with the position it has reached")
+}
+
+func (s *Server) unknown(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		problemMethod(r.Method).write(w)
+		return
+	}
+	problemUnknownPath(r.URL.Path).write(w)
+}
+
+// answer writes v as JSON on lines of its own, for people with curl.
+func (s *Server) answer(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v, json.Deterministic(true), jsontext.WithIndent("  "))
+	if err != nil {
+		s.options.Logger.Error("an answer could not be encoded", "err", err)
+		http.Error(w, "the answer could not be encoded", http.StatusInternalServerError)
+		return
+	}
+	if w.Header().Get("Content-Type") == "" {
+		w.Header().Set("Content-Type", "application/json")
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // the reader is gone: nobody to tell
+}
