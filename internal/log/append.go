@@ -1,0 +1,285 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"syscall"
+
+	"millrace/internal/batch"
+	"millrace/record"
+)
+
+// AppendOptions choose how one append is treated.
+type AppendOptions struct {
+	// Sync starts a sync at once, for a caller who waits for it (acks=all). Without
+	// it the bytes are synced within Options.BackgroundSync.
+	Sync bool
+	// Internal marks the broker's own records: they may use half of the disk
+	// reserve and are not bound by the topic's limits on size and timestamps.
+	Internal bool
+}
+
+// Appended says where an append went. Until Wait has returned nil, the records
+// may be lost by a power cut (under Fsync) and must not be acknowledged as safe.
+type Appended struct {
+	Base, Last   record.Offset
+	AppendTimeMs int64         // the broker's timestamp of the records; -1 when they keep their own
+	LogStart     record.Offset // of the log
+	Duplicate    bool          // the batch was there before; Base and Last are where
+
+	log   *Log
+	round *round
+}
+
+// Append writes the whole batches in b at the end of the log and gives their
+// records the next offsets. Each batch must have passed batch.Validate; b is
+// changed in place (base offset and leader epoch; under LogAppendTime also the
+// timestamp and checksum). When Append returns, the bytes are in the operating
+// system's page cache. On an error nothing was appended.
+//
+// A batch of an idempotent producer must come alone.
+func (l *Log) Append(b []byte, o AppendOptions) (Appended, error) {
+	var few [4]batch.Header // most appends have one batch
+	cfg := l.config.Load()
+	nowMs := l.store.opts.Now().UnixMilli()
+	headers, err := l.inspect(few[:0], b, cfg, nowMs, o.Internal)
+	if err != nil {
+		return Appended{}, err
+	}
+	l.appender.Lock()
+	defer l.appender.Unlock()
+	if err := l.stopped(); err != nil {
+		return Appended{}, err
+	}
+	if h := headers[0]; len(headers) == 1 && h.ProducerID >= 0 {
+		repeated, duplicate, err := l.appender.producers.decide(h)
+		if err != nil {
+			return Appended{}, err
+		}
+		if duplicate {
+			return l.appendedBefore(repeated, o.Sync), nil
+		}
+	}
+	if err := l.store.space.take(int64(len(b)), o.Internal); err != nil {
+		return Appended{}, err
+	}
+	if err := l.maybeRoll(headers, int64(len(b)), cfg, nowMs); err != nil {
+		return Appended{}, err
+	}
+	base := l.patch(b, headers, cfg, nowMs)
+	if err := l.write(b); err != nil {
+		return Appended{}, err
+	}
+	return l.account(headers, base, int64(len(b)), cfg, nowMs, o.Sync), nil
+}
+
+// inspect splits b and holds each batch against the topic's limits.
+func (l *Log) inspect(headers []batch.Header, b []byte, cfg *Config, nowMs int64, internal bool) ([]batch.Header, error) {
+	for len(b) > 0 {
+		h, err := batch.ParseHeader(b)
+		if err != nil {
+			return nil, fmt.Errorf("append to %s: %w", l.tp, err)
+		}
+		if h.Size() > len(b) {
+			return nil, fmt.Errorf("append to %s: %w", l.tp, batch.ErrTorn)
+		}
+		if !internal {
+			if err := cfg.admit(h, nowMs); err != nil {
+				return nil, err
+			}
+		}
+		headers = append(headers, h)
+		b = b[h.Size():]
+	}
+	if len(headers) == 0 {
+		return nil, fmt.Errorf("append to %s: %w: no batch", l.tp, batch.ErrInvalid)
+	}
+	if len(headers) > 1 {
+		for _, h := range headers {
+			if h.ProducerID >= 0 {
+				return nil, fmt.Errorf("append to %s: %w: %d batches of an idempotent producer in one append", l.tp, batch.ErrInvalid, len(headers))
+			}
+		}
+	}
+	return headers, nil
+}
+
+// admit checks the topic's limits for one batch.
+func (c *Config) admit(h batch.Header, nowMs int64) error {
+	if h.Size() > int(c.MaxMessageBytes) {
+		return fmt.Errorf("%w: %d bytes, max.message.bytes is %d", ErrTooLarge, h.Size(), c.MaxMessageBytes)
+	}
+	switch {
+	case c.LogAppendTime:
+		return nil
+	case h.LogAppendTime():
+		return fmt.Errorf("%w: the batch claims the broker's append time", ErrTimestamp)
+	case h.BaseTimestamp >= 0 && olderThan(h.BaseTimestamp, nowMs, c.TimestampBeforeMaxMs):
+		return fmt.Errorf("%w: %d is more than message.timestamp.before.max.ms (%d) behind the clock (%d)", ErrTimestamp, h.BaseTimestamp, c.TimestampBeforeMaxMs, nowMs)
+	case h.MaxTimestamp >= 0 && olderThan(nowMs, h.MaxTimestamp, c.TimestampAfterMaxMs):
+		return fmt.Errorf("%w: %d is more than message.timestamp.after.max.ms (%d) ahead of the clock (%d)", ErrTimestamp, h.MaxTimestamp, c.TimestampAfterMaxMs, nowMs)
+	}
+	return nil
+}
+
+// olderThan says that ts lies more than ageMs before nowMs, without overflow:
+// timestamps come from strangers.
+func olderThan(ts, nowMs, ageMs int64) bool {
+	return ts < nowMs && uint64(nowMs)-uint64(ts) > uint64(ageMs)
+}
+
+func (l *Log) appendedBefore(b producerBatch, sync bool) Appended {
+	a := Appended{Base: b.lastOffset - record.Offset(b.delta), Last: b.lastOffset, AppendTimeMs: -1, LogStart: l.StartOffset(), Duplicate: true, log: l}
+	if l.safe(a.Last) {
+		sync = false
+	}
+	a.round = l.store.syncer.join(l, 0, sync) // the first append may still be unsynced
+	return a
+}
+
+// patch writes into b what only the log knows, and into headers what was patched.
+func (l *Log) patch(b []byte, headers []batch.Header, cfg *Config, nowMs int64) (base record.Offset) {
+	base = l.NextOffset()
+	epoch := l.LeaderEpoch()
+	next := base
+	for i := range headers {
+		h := &headers[i]
+		one := b[:h.Size()]
+		batch.SetBaseOffset(one, next)
+		batch.SetLeaderEpoch(one, epoch)
+		h.BaseOffset, h.LeaderEpoch = next, epoch
+		if cfg.LogAppendTime {
+			batch.SetLogAppendTime(one, nowMs)
+			h.MaxTimestamp = nowMs
+		}
+		next = h.LastOffset() + 1
+		b = b[h.Size():]
+	}
+	return base
+}
+
+// write puts b at the end of the active segment. What a failed write leaves
+// behind is cut off again.
+func (l *Log) write(b []byte) error {
+	seg := l.view.Load().active()
+	f, err := seg.openData()
+	if err != nil {
+		return fmt.Errorf("append to %s: %w", l.tp, err) // nothing was touched: try again
+	}
+	defer seg.data.release()
+	end := seg.size.Load()
+	l.appender.iov[0] = b
+	_, err = f.Writev(l.appender.iov[:], end)
+	l.appender.iov[0] = nil
+	if err == nil {
+		return nil
+	}
+	if cutErr := f.Truncate(end); cutErr != nil {
+		return l.fail(fmt.Errorf("write failed (%w) and could not be undone: %w", err, cutErr))
+	}
+	if isNoSpace(err) {
+		l.store.space.exhausted()
+		return fmt.Errorf("append to %s: %w: %w", l.tp, ErrNoSpace, err)
+	}
+	return l.fail(err)
+}
+
+func isNoSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, io.ErrShortWrite)
+}
+
+// account makes the written batches part of the log.
+func (l *Log) account(headers []batch.Header, base record.Offset, n int64, cfg *Config, nowMs int64, sync bool) Appended {
+	a := &l.appender
+	seg := l.view.Load().active()
+	position := seg.size.Load()
+	for _, h := range headers {
+		a.index.add(h, position)
+		position += int64(h.Size())
+		if h.ProducerID >= 0 {
+			a.producers.appended(h, nowMs)
+		}
+	}
+	a.index.maybeFlush(l)
+	last := headers[len(headers)-1].LastOffset()
+	l.wrote(seg, position, last+1, n, cfg)
+	appended := Appended{Base: base, Last: last, AppendTimeMs: -1, LogStart: l.StartOffset(), log: l}
+	if cfg.LogAppendTime {
+		appended.AppendTimeMs = nowMs
+	}
+	appended.round = l.store.syncer.join(l, n, sync)
+	return appended
+}
+
+// wrote publishes the new end of the log to the scheduler and, under OS, to readers.
+func (l *Log) wrote(seg *segment, end int64, next record.Offset, n int64, cfg *Config) {
+	visible := cfg.durability(l.store.opts.Durability) == OS || l.store.opts.faults.aheadOfDurable
+	t := &l.tail
+	t.Lock()
+	if !seg.unsynced {
+		seg.unsynced = true
+		seg.data.tryAcquire() // the pin; open, since the appender holds it too
+		t.unsynced = append(t.unsynced, seg)
+	}
+	t.bytes += n
+	t.records += int64(next) - l.next.Load()
+	seg.size.Store(end)
+	l.next.Store(int64(next))
+	if visible {
+		seg.show(end)
+		l.showLocked(next)
+	}
+	t.Unlock()
+	if visible {
+		l.waiters.wake()
+	}
+}
+
+// showLocked lets readers see the records below next; tail is held. The segments
+// show their bytes first: who reads the new watermark finds them.
+func (l *Log) showLocked(next record.Offset) {
+	if int64(next) > l.highWatermark.Load() {
+		l.highWatermark.Store(int64(next))
+	}
+}
+
+// publishWritten lets readers see all that is written.
+func (l *Log) publishWritten() {
+	l.tail.Lock()
+	for _, seg := range l.view.Load().segments {
+		seg.show(seg.size.Load())
+	}
+	l.showLocked(l.NextOffset())
+	l.tail.Unlock()
+	l.waiters.wake()
+}
+
+// Wait returns nil once the records are as safe as the topic's durability
+// promises: on stable storage under Fsync, at once under OS. ErrFailed when they
+// may be lost, ErrDeleted or ErrClosed when the log is gone; ctx ends the wait
+// and says nothing about the records.
+func (a Appended) Wait(ctx context.Context) error {
+	l := a.log
+	for round := a.round; !l.safe(a.Last); round = l.store.syncer.current() {
+		if reason := l.failed.Load(); reason != nil {
+			return *reason
+		}
+		select {
+		case <-round.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := l.stopped(); err != nil && !l.safe(a.Last) {
+			return err
+		}
+	}
+	return nil
+}
+
+// safe says that the record at off has the promised durability.
+func (l *Log) safe(off record.Offset) bool {
+	return l.durable.Load() > int64(off) || l.store.opts.faults.ackBeforeSync ||
+		l.durability() == OS
+}

@@ -1,0 +1,119 @@
+package log
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"millrace/record"
+)
+
+// deleteSuffix marks a directory whose partition is deleted, as in Kafka:
+// "topic-0.<32 hex digits>-delete".
+const deleteSuffix = "-delete"
+
+// longestName is the longest file name that the usual file systems allow.
+const longestName = 255
+
+// Delete removes partitions. When it returns nil they are gone for good, also
+// after a crash; their files go in the background. A partition that is not there
+// is no error. On an error some may be deleted, and some may be so only until the
+// next start: ask again.
+func (s *Store) Delete(tps []record.TopicPartition) error {
+	s.changes.Lock()
+	defer s.changes.Unlock()
+	if s.closing.Load() {
+		return ErrClosed
+	}
+	var doomed []string
+	var failed []error
+	for _, tp := range tps {
+		l, there := s.Log(tp)
+		if !there {
+			continue
+		}
+		name, err := l.condemn()
+		if err != nil {
+			failed = append(failed, fmt.Errorf("delete partition %s: %w", tp, err))
+			continue
+		}
+		doomed = append(doomed, name)
+		s.mu.Lock()
+		delete(s.logs, tp)
+		s.mu.Unlock()
+	}
+	if len(doomed) > 0 && !s.opts.faults.skipDirSync {
+		if err := s.timed(func() error { return s.fsys.SyncDir(".") }); err != nil {
+			failed = append(failed, fmt.Errorf("delete partitions: %w", err))
+		}
+	}
+	s.removeLater(doomed)
+	return errors.Join(failed...)
+}
+
+// condemn stops the log and renames its directory, so that nothing finds it any
+// more. A log that cannot be renamed fails: its files are closed already.
+func (l *Log) condemn() (name string, err error) {
+	l.appender.Lock()
+	defer l.appender.Unlock()
+	l.names.Lock()
+	defer l.names.Unlock()
+	for _, seg := range l.view.Load().segments {
+		seg.retire()
+	}
+	name = condemnedName(l.dir)
+	if err := l.store.fsys.Rename(l.dir, name); err != nil {
+		return "", l.fail(err)
+	}
+	l.end(fmt.Errorf("%w: %s", ErrDeleted, l.tp))
+	return name, nil
+}
+
+func condemnedName(dir string) string {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails (Go 1.24)
+	tail := "." + hex.EncodeToString(id[:]) + deleteSuffix
+	return dir[:min(len(dir), longestName-len(tail))] + tail
+}
+
+func isCondemned(name string) bool {
+	rest, ok := strings.CutSuffix(name, deleteSuffix)
+	at := strings.LastIndexByte(rest, '.')
+	if !ok || at < 0 || len(rest)-at-1 != 32 {
+		return false
+	}
+	_, err := hex.DecodeString(rest[at+1:])
+	return err == nil
+}
+
+// removeLeftovers removes what a crash has left of deleted partitions and of
+// half-written files.
+func (s *Store) removeLeftovers(names []string) {
+	var doomed []string
+	for _, name := range names {
+		if isCondemned(name) || strings.HasSuffix(name, tempSuffix) {
+			doomed = append(doomed, name)
+		}
+	}
+	s.removeLater(doomed)
+}
+
+// removeLater removes directories in the background; Close waits, at most for
+// the one at hand. What is left goes at the next start.
+func (s *Store) removeLater(names []string) {
+	if len(names) == 0 {
+		return
+	}
+	s.removals.Go(func() {
+		for _, name := range names {
+			if s.closing.Load() {
+				return
+			}
+			if err := s.fsys.RemoveAll(name); err != nil {
+				s.opts.Logger.Warn("files of a deleted partition could not be removed; the next start tries again", "directory", name, "error", err)
+			}
+		}
+	})
+}

@@ -1,0 +1,71 @@
+package log
+
+import (
+	"fmt"
+
+	"millrace/internal/batch"
+	"millrace/record"
+)
+
+// maybeRoll starts a new segment when the active one is too full or too old for
+// the batches that come next. The appender is held.
+func (l *Log) maybeRoll(headers []batch.Header, n int64, cfg *Config, nowMs int64) error {
+	seg := l.view.Load().active()
+	size := seg.size.Load()
+	a := &l.appender
+	if size == 0 || a.rollFrom > nowMs { // the clock went back: count from here
+		a.rollFrom = nowMs
+	}
+	var records record.Offset
+	for _, h := range headers {
+		records += record.Offset(h.LastOffsetDelta) + 1
+	}
+	fits := relativeOffsetFits(seg.base, l.NextOffset()+records)
+	full := size+n > cfg.SegmentBytes
+	old := nowMs-a.rollFrom >= cfg.SegmentMs
+	if fits && (size == 0 || !full && !old) {
+		return nil
+	}
+	return l.roll(nowMs)
+}
+
+// roll seals the active segment and starts an empty one at the next offset. Its
+// name is made durable with the next sync, before the high watermark passes it.
+// The appender is held.
+func (l *Log) roll(nowMs int64) error {
+	l.names.RLock()
+	defer l.names.RUnlock()
+	if err := l.stopped(); err != nil {
+		return err
+	}
+	seg := &segment{store: l.store, dir: l.dir, base: l.NextOffset()}
+	if err := l.createSegment(seg); err != nil {
+		return err
+	}
+	a := &l.appender
+	a.index.complete(l)
+	a.index = newIndexWriter(seg, l.config.Load().IndexIntervalBytes)
+	a.rollFrom = nowMs
+	l.tail.Lock()
+	l.tail.newNames = true
+	l.tail.sealed = append(l.tail.sealed, l.view.Load().active())
+	l.tail.Unlock()
+	l.changeView(func(v view) view {
+		v.segments = append(v.segments[:len(v.segments):len(v.segments)], seg)
+		return v
+	})
+	return nil
+}
+
+// createSegment makes the file of an empty segment.
+func (l *Log) createSegment(seg *segment) error {
+	if _, err := seg.createData(); err != nil {
+		if isNoSpace(err) {
+			return fmt.Errorf("new segment of %s: %w: %w", l.tp, ErrNoSpace, err)
+		}
+		return fmt.Errorf("new segment of %s: %w", l.tp, err)
+	}
+	seg.data.release()
+	seg.setMaxTime(noTimestamp, seg.base)
+	return nil
+}

@@ -1,0 +1,330 @@
+package log
+
+import (
+	"sync"
+	"time"
+
+	"millrace/record"
+)
+
+// round is one pass of the sync scheduler. All who wait for it wait on one channel.
+type round struct{ done chan struct{} }
+
+func newRound() *round { return &round{done: make(chan struct{})} }
+
+// schedule is what the scheduler knows of one log; guarded by its lock.
+type schedule struct {
+	queued bool // in syncer.dirty
+	urgent bool // somebody waits
+	due    time.Time
+}
+
+// manyFiles from which on one syncfs costs less than a sync per file.
+const manyFiles = 8
+
+// syncer is the group commit (rule S3): one goroutine per store takes all logs
+// that somebody waits for, syncs their files, moves the high watermarks, and
+// ends the round. Appends during a round gather for the next one, so rounds grow
+// with the load and nobody lingers without need.
+type syncer struct {
+	store *Store
+	kick  chan struct{} // capacity 1
+	quit  chan struct{}
+	ended chan struct{}
+
+	mu         sync.Mutex
+	gathering  *round
+	dirty      []*Log // queued; each at most once
+	urgent     bool   // some of them
+	everything bool   // the next round takes all of dirty
+	background int64  // bytes in dirty that nobody waits for yet
+	earliest   time.Time
+
+	logs  []*Log       // of the round in progress; reused
+	taken []syncTarget // the same
+}
+
+// syncTarget is what one round does for one log.
+type syncTarget struct {
+	log      *Log
+	extents  []extent
+	newNames bool
+	end      record.Offset // durable when all is synced
+	err      error
+}
+
+// extent is a segment and the size that a sync covers.
+type extent struct {
+	seg *segment
+	end int64
+}
+
+func newSyncer(s *Store) *syncer {
+	return &syncer{store: s, kick: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}), gathering: newRound()}
+}
+
+// join puts the log, to which n bytes were written, into a round to come and
+// returns the one that gathers now. The appender's write is done, so that round
+// or a later one covers it.
+func (s *syncer) join(l *Log, n int64, urgent bool) *round {
+	cfg := l.config.Load()
+	after, urgent := l.syncAfter(cfg, urgent)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sched := &l.scheduled
+	due := time.Now().Add(after) // the monotonic clock: wall clocks jump
+	if !sched.queued {
+		if n == 0 && !urgent {
+			return s.gathering
+		}
+		*sched = schedule{queued: true, due: due}
+		s.dirty = append(s.dirty, l)
+	}
+	sched.urgent = sched.urgent || urgent
+	if due.Before(sched.due) {
+		sched.due = due
+	}
+	if urgent {
+		s.urgent = true
+		s.wake()
+		return s.gathering
+	}
+	s.background += n
+	if s.background >= s.store.opts.BackgroundBytes {
+		s.everything = true
+		s.wake()
+	} else if s.earliest.IsZero() || sched.due.Before(s.earliest) {
+		s.earliest = sched.due
+		s.wake()
+	}
+	return s.gathering
+}
+
+// syncAfter is how long an append may stay unsynced by the topic's durability.
+func (l *Log) syncAfter(cfg *Config, asked bool) (after time.Duration, urgent bool) {
+	opts := &l.store.opts
+	if cfg.durability(opts.Durability) == Fsync {
+		return opts.BackgroundSync, asked
+	}
+	after = opts.CheckpointInterval
+	if cfg.FlushMs != Unset {
+		after = min(after, time.Duration(min(cfg.FlushMs, 1e9))*time.Millisecond)
+	}
+	l.tail.Lock()
+	urgent = l.tail.records >= cfg.FlushMessages
+	l.tail.Unlock()
+	return after, urgent
+}
+
+func (s *syncer) wake() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// current is the round that gathers now.
+func (s *syncer) current() *round {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gathering
+}
+
+// all starts a round that syncs every log with unsynced bytes, and returns it.
+func (s *syncer) all() *round {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.everything = true
+	s.wake()
+	return s.gathering
+}
+
+// run is the scheduler's goroutine. It ends after quit, with a last round.
+func (s *syncer) run() {
+	defer close(s.ended)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.kick:
+		case <-timer.C:
+		case <-s.quit:
+			s.all()
+			s.runRound()
+			return
+		}
+		timer.Reset(s.runRound())
+	}
+}
+
+// runRound does one round if one is due, and says when to look again.
+func (s *syncer) runRound() (wait time.Duration) {
+	ending, logs := s.take(time.Now())
+	if ending != nil {
+		s.sync(logs)
+		close(ending.done)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.earliest.IsZero() {
+		return time.Hour
+	}
+	return time.Until(s.earliest)
+}
+
+// take ends the gathering and picks the logs of the round: those that somebody
+// waits for and those that are due. nil when there is nothing to do.
+func (s *syncer) take(now time.Time) (*round, []*Log) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.urgent && !s.everything && (s.earliest.IsZero() || now.Before(s.earliest)) {
+		return nil, nil
+	}
+	urgent := 0
+	for _, l := range s.dirty {
+		if l.scheduled.urgent {
+			urgent++
+		}
+	}
+	everything := s.everything || urgent > manyFiles // syncfs takes the rest along
+	logs, rest := s.logs[:0], s.dirty[:0]
+	s.earliest = time.Time{}
+	for _, l := range s.dirty {
+		sched := &l.scheduled
+		if everything || sched.urgent || !now.Before(sched.due) {
+			sched.queued = false
+			logs = append(logs, l)
+			continue
+		}
+		rest = append(rest, l)
+		if s.earliest.IsZero() || sched.due.Before(s.earliest) {
+			s.earliest = sched.due
+		}
+	}
+	clear(s.dirty[len(rest):])
+	s.logs, s.dirty, s.urgent, s.everything = logs, rest, false, false
+	if len(rest) == 0 {
+		s.background = 0
+	}
+	ending := s.gathering
+	s.gathering = newRound()
+	return ending, logs
+}
+
+// sync makes the logs durable up to where they are now.
+func (s *syncer) sync(logs []*Log) {
+	s.taken = s.taken[:0]
+	files := 0
+	for _, l := range logs {
+		t := l.capture()
+		files += len(t.extents)
+		if t.newNames {
+			files++
+		}
+		s.taken = append(s.taken, t)
+	}
+	if files > manyFiles {
+		s.syncWhole()
+	} else {
+		s.syncEach()
+	}
+	for i := range s.taken {
+		s.taken[i].finish()
+	}
+	clear(s.taken)
+	clear(logs)
+}
+
+// syncWhole syncs the file system. When that fails, nobody knows for whom.
+func (s *syncer) syncWhole() {
+	began := time.Now()
+	err := s.store.fsys.SyncAll()
+	if err != nil && s.store.opts.faults.retryFailedSync {
+		err = s.store.fsys.SyncAll()
+	}
+	s.store.metrics.observeSync(began)
+	for i := range s.taken {
+		s.taken[i].err = err
+	}
+}
+
+// syncEach syncs file by file, the logs in parallel within Options.SyncParallel.
+func (s *syncer) syncEach() {
+	if len(s.taken) == 1 {
+		s.taken[0].sync()
+		return
+	}
+	slots := make(chan struct{}, s.store.opts.SyncParallel)
+	var group sync.WaitGroup
+	for i := range s.taken {
+		slots <- struct{}{}
+		group.Go(func() {
+			s.taken[i].sync()
+			<-slots
+		})
+	}
+	group.Wait()
+}
+
+// capture takes what is unsynced now, with the pins on its files.
+func (l *Log) capture() syncTarget {
+	l.tail.Lock()
+	defer l.tail.Unlock()
+	t := syncTarget{log: l, newNames: l.tail.newNames, end: l.NextOffset()}
+	for _, seg := range l.tail.unsynced {
+		t.extents = append(t.extents, extent{seg, seg.size.Load()})
+		seg.unsynced = false
+	}
+	clear(l.tail.unsynced)
+	l.tail.unsynced = l.tail.unsynced[:0]
+	l.tail.newNames = false
+	l.store.checkpointer.wrote(l.tail.bytes)
+	l.tail.bytes, l.tail.records = 0, 0
+	return t
+}
+
+func (t *syncTarget) sync() {
+	for _, e := range t.extents {
+		if t.err == nil {
+			t.err = t.log.store.timed(e.seg.data.file.SyncData)
+		}
+	}
+	if t.newNames && t.err == nil && !t.log.store.opts.faults.skipDirSync {
+		t.err = t.log.store.timed(func() error { return t.log.store.fsys.SyncDir(t.log.dir) })
+	}
+}
+
+// timed runs one sync and measures it.
+func (s *Store) timed(sync func() error) error {
+	began := time.Now()
+	err := sync()
+	if err != nil && s.opts.faults.retryFailedSync {
+		err = sync()
+	}
+	s.metrics.observeSync(began)
+	return err
+}
+
+// finish gives back the pins and publishes the outcome.
+func (t *syncTarget) finish() {
+	for _, e := range t.extents {
+		e.seg.data.release()
+	}
+	l := t.log
+	if t.err != nil {
+		l.store.noteFailedSync()
+		_ = l.fail(t.err)
+		return
+	}
+	if l.failed.Load() != nil {
+		return // after an earlier failure this success proves nothing
+	}
+	l.tail.Lock()
+	for _, e := range t.extents {
+		e.seg.show(e.end)
+	}
+	l.durable.Store(int64(t.end)) // rises: one round at a time
+	l.showLocked(t.end)
+	l.tail.Unlock()
+	l.waiters.wake()
+}
