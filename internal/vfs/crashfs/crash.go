@@ -53,7 +53,8 @@ func Policies() []Policy {
 func (f *FS) Crash(p Policy, seed uint64) *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := crash{Policy: p, rng: rand.New(rand.NewPCG(seed, 0)), id: f.nextImageLocked()}
+	c := crash{Policy: p, seed: seed, id: f.nextImageLocked()}
+	c.rng = rand.New(&c.source)
 	return c.disk(f, c.image)
 }
 
@@ -73,12 +74,14 @@ func (f *FS) nextImageLocked() uint64 {
 
 type crash struct {
 	Policy
-	rng *rand.Rand
-	id  uint64
+	seed   uint64
+	source rand.PCG
+	rng    *rand.Rand
+	id     uint64
 }
 
 func (c *crash) disk(f *FS, copied func(*inode) *inode) *FS {
-	image := &FS{root: copied(f.root), capacity: f.capacity, images: c.id}
+	image := &FS{root: copied(f.root), made: f.made, capacity: f.capacity, images: c.id}
 	image.countLocked(image.root)
 	return image
 }
@@ -97,7 +100,7 @@ func (f *FS) countLocked(ino *inode) {
 // once gives an inode that has two names, after a torn rename, one copy.
 func (c *crash) once(ino *inode) (copied *inode, isNew bool) {
 	if ino.imageID != c.id {
-		ino.imageID, ino.image = c.id, &inode{isDir: ino.isDir}
+		ino.imageID, ino.image = c.id, &inode{id: ino.id, isDir: ino.isDir}
 		isNew = true
 	}
 	return ino.image, isNew
@@ -105,6 +108,7 @@ func (c *crash) once(ino *inode) (copied *inode, isNew bool) {
 
 func (c *crash) image(ino *inode) *inode {
 	out, isNew := c.once(ino)
+	c.source.Seed(c.seed, ino.id) // not by name: some names are random
 	switch {
 	case !isNew:
 	case ino.isDir:

@@ -27,6 +27,7 @@ type FS struct {
 	mu       sync.RWMutex
 	root     *inode
 	locks    map[string]bool
+	made     uint64
 	used     int64 // bytes in files that have a name or are open
 	capacity int64 // 0: no limit
 	faults   faultSet
@@ -39,7 +40,7 @@ type FS struct {
 var _ vfs.FS = (*FS)(nil)
 
 // New is an empty disk.
-func New() *FS { return &FS{root: newDir()} }
+func New() *FS { return &FS{root: &inode{isDir: true, links: 1}} }
 
 // OnOp sets what is called before and after each operation that changes
 // something or syncs: the crash points. Both may be nil. They run outside of all
@@ -49,6 +50,13 @@ func (f *FS) OnOp(before, after func(Op)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.before, f.after = before, after
+}
+
+// Hooks are what OnOp has set.
+func (f *FS) Hooks() (before, after func(Op)) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.before, f.after
 }
 
 // SetCapacity bounds the bytes in all files: beyond it writes are short and
@@ -148,7 +156,7 @@ func (f *FS) createLocked(name string) (*inode, error) {
 	}
 	switch ino := find(dir.entries, base); {
 	case ino == nil:
-		ino = &inode{links: 1}
+		ino = f.makeLocked(false)
 		dir.change(dirOp{set: base, ino: ino})
 		return ino, nil
 	case ino.isDir:

@@ -13,6 +13,7 @@ const (
 // inode is a file or a directory: what the machine sees, and beside it what the
 // disk holds and may hold.
 type inode struct {
+	id    uint64 // counts what was made on this disk
 	isDir bool
 	links int // names that the machine sees
 	opens int
@@ -30,7 +31,10 @@ type inode struct {
 	image   *inode
 }
 
-func newDir() *inode { return &inode{isDir: true, links: 1} }
+func (f *FS) makeLocked(isDir bool) *inode {
+	f.made++
+	return &inode{id: f.made, isDir: isDir, links: 1}
+}
 
 type entry struct {
 	name string

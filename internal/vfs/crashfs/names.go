@@ -138,7 +138,7 @@ func (f *FS) mkdir(name string) error {
 			return err
 		}
 		if find(dir.entries, base) == nil { // else another goroutine was first
-			dir.change(dirOp{set: base, ino: newDir()})
+			dir.change(dirOp{set: base, ino: f.makeLocked(true)})
 		}
 		return nil
 	})
