@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -97,13 +98,23 @@ func (l *Log) inspect(headers []batch.Header, b []byte, cfg *Config, nowMs int64
 		return nil, fmt.Errorf("append to %s: %w: no batch", l.tp, batch.ErrInvalid)
 	}
 	if len(headers) > 1 {
-		for _, h := range headers {
-			if h.ProducerID >= 0 {
-				return nil, fmt.Errorf("append to %s: %w: %d batches of an idempotent producer in one append", l.tp, batch.ErrInvalid, len(headers))
-			}
-		}
+		return headers, l.inspectMany(headers)
 	}
 	return headers, nil
+}
+
+// inspectMany refuses what only a single batch may be, and batches whose offsets
+// do not fit into the index of one segment.
+func (l *Log) inspectMany(headers []batch.Header) error {
+	for _, h := range headers {
+		if h.ProducerID >= 0 {
+			return fmt.Errorf("append to %s: %w: %d batches of an idempotent producer in one append", l.tp, batch.ErrInvalid, len(headers))
+		}
+	}
+	if !relativeOffsetFits(0, recordsIn(headers)) {
+		return fmt.Errorf("append to %s: %w: %d records in one append", l.tp, batch.ErrInvalid, recordsIn(headers))
+	}
+	return nil
 }
 
 // admit checks the topic's limits for one batch.
@@ -151,13 +162,21 @@ func (l *Log) patch(b []byte, headers []batch.Header, cfg *Config, nowMs int64) 
 		batch.SetLeaderEpoch(one, epoch)
 		h.BaseOffset, h.LeaderEpoch = next, epoch
 		if cfg.LogAppendTime {
-			batch.SetLogAppendTime(one, nowMs)
+			l.stamp(one, h.CRC, nowMs)
 			h.MaxTimestamp = nowMs
 		}
 		next = h.LastOffset() + 1
 		b = b[h.Size():]
 	}
 	return base
+}
+
+// stamp gives a batch the broker's time, and the checksum that goes with it.
+func (l *Log) stamp(one []byte, crc uint32, nowMs int64) {
+	batch.SetLogAppendTime(one, nowMs)
+	if l.store.opts.faults.staleChecksum {
+		binary.BigEndian.PutUint32(one[checksummed-4:], crc)
+	}
 }
 
 // write puts b at the end of the active segment. What a failed write leaves

@@ -12,4 +12,5 @@ var PlantedBugs = map[string]func(*Options){
 	"unchecked batches served":             func(o *Options) { o.faults.serveUnchecked = true },
 	"producers forgotten":                  func(o *Options) { o.faults.forgetProducers = true },
 	"rot cut off":                          func(o *Options) { o.faults.truncateRot = true },
+	"append time without a new checksum":   func(o *Options) { o.faults.staleChecksum = true },
 }

@@ -13,4 +13,5 @@ type faults struct {
 	serveUnchecked      bool // Read does not check checksums
 	forgetProducers     bool // recovery does not rebuild the producer state
 	truncateRot         bool // recovery cuts at any damage
+	staleChecksum       bool // LogAppendTime leaves the producer's checksum
 }

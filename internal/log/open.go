@@ -85,7 +85,7 @@ type dirFiles struct {
 	segments  []*segment      // ascending
 	snapshots []record.Offset // ascending
 	bytes     int64           // of all segments
-	named     bool            // there is a partition.metadata
+	named     bool            // there is a partition.metadata with bytes in it
 }
 
 func (s *Store) newLog(tp record.TopicPartition, id [16]byte, c Config) *Log {
@@ -105,7 +105,7 @@ func (s *Store) openLog(tp record.TopicPartition, o opening) (*Log, PartitionRep
 	if s.opts.ConfigOf != nil {
 		l.SetConfig(s.opts.ConfigOf(tp))
 	}
-	found, err := l.list(&report)
+	found, err := l.list()
 	if err == nil && found.halfMade(o.starts[tp]) {
 		if err = s.fsys.RemoveAll(l.dir); err == nil {
 			return nil, report
@@ -127,7 +127,7 @@ func (d dirFiles) halfMade(start record.Offset) bool {
 }
 
 // list reads the directory, and the topic's id. Leftovers of replaceFile go.
-func (l *Log) list(report *PartitionReport) (found dirFiles, err error) {
+func (l *Log) list() (found dirFiles, err error) {
 	names, err := l.store.fsys.List(l.dir)
 	if err != nil {
 		return found, err
@@ -147,8 +147,7 @@ func (l *Log) list(report *PartitionReport) (found dirFiles, err error) {
 				return found, err
 			}
 		} else if name == metadataFile {
-			found.named = true
-			if err := l.readMetadata(report); err != nil {
+			if found.named, err = l.readMetadata(); err != nil {
 				return found, err
 			}
 		}
@@ -166,18 +165,19 @@ func (l *Log) listSegment(base record.Offset) (*segment, error) {
 	return seg, nil
 }
 
-// readMetadata reads the topic's id. A damaged file is reported; the records are
-// worth more than the id, which the broker knows too.
-func (l *Log) readMetadata(report *PartitionReport) error {
+// readMetadata reads the topic's id. A file of zeros counts as none: the machine
+// stopped before its bytes were synced. A damaged one is reported; the records
+// are worth more than the id, which the broker knows too.
+func (l *Log) readMetadata() (named bool, err error) {
 	path := l.dir + "/" + metadataFile
 	b, err := l.store.fsys.ReadFile(path)
-	if err != nil {
-		return err
+	if err != nil || allZero(b) {
+		return false, err
 	}
 	if l.topicID, err = decodeMetadata(b); err != nil {
 		l.store.opts.Logger.Error("topic id is unreadable", "partition", l.tp.String(), "error", &fileError{path, err})
 	}
-	return nil
+	return true, nil
 }
 
 // recover brings the log into a state in which it can be served.

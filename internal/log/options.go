@@ -3,6 +3,7 @@ package log
 import (
 	"log/slog"
 	"math"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,6 +47,9 @@ type Options struct {
 	// MaxOpenFiles bounds the file handles. Files with unsynced bytes stay open
 	// beyond the bound. Default: half of what the process may open.
 	MaxOpenFiles int
+	// OpenParallel is the number of partitions that Open recovers at the same time.
+	// Default: four per processor, since most of it is waiting.
+	OpenParallel int
 	// SyncParallel is the number of concurrent syncs in one round. Default 4.
 	SyncParallel int
 	// ReserveBytes stay free on the disk: appends are refused before it is full,
@@ -77,6 +81,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.CheckpointInterval, 5*time.Second)
 	setDefault(&o.RetentionInterval, 30*time.Second)
 	setDefault(&o.MaxOpenFiles, openFilesLimit()/2)
+	setDefault(&o.OpenParallel, 4*runtime.GOMAXPROCS(0))
 	setDefault(&o.SyncParallel, 4)
 	setDefault(&o.ReserveBytes, 16<<20)
 	setDefault(&o.ProducerExpiration, 24*time.Hour)

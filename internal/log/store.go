@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -153,12 +152,12 @@ func (s *Store) markRunning() error {
 	return s.fsys.SyncDir(".")
 }
 
-// openLogs opens the partitions, several at a time: most of it is waiting.
+// openLogs opens the partitions, several at a time.
 func (s *Store) openLogs(names []string, o opening) {
 	work := make(chan record.TopicPartition)
 	var group sync.WaitGroup
 	var mu sync.Mutex
-	for range 4 * runtime.GOMAXPROCS(0) {
+	for range s.opts.OpenParallel {
 		group.Go(func() {
 			for tp := range work {
 				l, report := s.openLog(tp, o)
