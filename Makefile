@@ -22,3 +22,5 @@ lint:
 
 test: lint ## everything that needs Go alone
 	go test ./...
+
+include compat/targets.mk

@@ -16,25 +16,26 @@ var rooms = map[string]struct {
 	floor     int
 	mayImport []string
 }{
-	"record":               {-1, nil},
-	"internal/vfs":         {0, nil},
-	"internal/vfs/crashfs": {1, []string{"internal/vfs"}},
-	"internal/batch":       {0, []string{"record"}},
-	"internal/wire":        {1, []string{"internal/batch", "record"}},
-	"internal/log":         {1, []string{"internal/batch", "internal/vfs", "record"}},
-	"internal/group":       {1, []string{"record"}},
-	"internal/client":      {1, []string{"internal/batch", "record"}},
-	"internal/broker":      {2, []string{"internal/batch", "internal/group", "internal/log", "internal/vfs", "internal/wire", "record"}},
-	"internal/clicks":      {4, []string{"internal/client", "record"}},
-	"internal/web":         {4, []string{"record"}},
-	"cmd/millrace":         {5, []string{"internal/broker", "internal/clicks", "internal/client", "internal/log", "internal/vfs", "internal/web", "record"}},
+	"record":                 {-1, nil},
+	"internal/vfs":           {0, nil},
+	"internal/vfs/crashfs":   {1, []string{"internal/vfs"}},
+	"internal/batch":         {0, []string{"record"}},
+	"internal/wire":          {1, []string{"internal/batch", "record"}},
+	"internal/wire/wiretest": {2, []string{"internal/wire"}},
+	"internal/log":           {1, []string{"internal/batch", "internal/vfs", "record"}},
+	"internal/group":         {1, []string{"record"}},
+	"internal/client":        {1, []string{"internal/batch", "record"}},
+	"internal/broker":        {2, []string{"internal/batch", "internal/group", "internal/log", "internal/vfs", "internal/wire", "record"}},
+	"internal/clicks":        {4, []string{"internal/client", "record"}},
+	"internal/web":           {4, []string{"record"}},
+	"cmd/millrace":           {5, []string{"internal/broker", "internal/clicks", "internal/client", "internal/log", "internal/vfs", "internal/web", "record"}},
 }
 
 // exclusive lists the packages that only the named rooms may import.
 var exclusive = map[string][]string{
 	"github.com/twmb/franz-go/pkg/kgo":  {"internal/client"},
 	"github.com/twmb/franz-go/pkg/kadm": {"internal/client"},
-	"github.com/twmb/franz-go/pkg/kmsg": {"internal/client", "internal/wire", "internal/broker"},
+	"github.com/twmb/franz-go/pkg/kmsg": {"internal/client", "internal/wire", "internal/wire/wiretest", "internal/broker"},
 	"github.com/spf13/cobra":            {"cmd/millrace"},
 }
 
