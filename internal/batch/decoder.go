@@ -26,8 +26,10 @@ const (
 	// keptBytes is the largest output buffer that outlives the next call, so
 	// that one huge batch does not hold its memory for ever.
 	keptBytes = 4 << 20
-	// firstBytes is the first guess where no size is declared.
+	// firstBytes is the first guess where no size is declared, and mostBytes the
+	// largest where it is declared by a word that proves nothing.
 	firstBytes = 64 << 10
+	mostBytes  = 1 << 20
 )
 
 // Decoder decompresses records into a buffer that it reuses. The output is
@@ -38,11 +40,12 @@ type Decoder struct {
 	MaxBytes int // output in bytes; 0 is DefaultMaxBytes
 	MaxRatio int // output per input byte, above RatioFloor; 0 is DefaultMaxRatio
 
-	out  []byte
-	src  bytes.Reader
-	gzip *gzip.Reader
-	lz4  *lz4.Reader
-	zstd *zstd.Decoder
+	buf       []byte // its length is 0
+	src       bytes.Reader
+	gzip      *gzip.Reader
+	lz4       *lz4.Reader
+	zstd      *zstd.Decoder
+	zstdFrame zstd.Header
 }
 
 // Decompress returns src decompressed, valid until the next call; for None it is
@@ -52,30 +55,33 @@ func (d *Decoder) Decompress(c Codec, src []byte) ([]byte, error) {
 	if c == None {
 		return src, nil
 	}
-	if cap(d.out) > keptBytes {
-		d.out = nil
+	if cap(d.buf) > keptBytes {
+		d.buf = nil
 	}
-	var err error
-	limit := d.limit(len(src))
-	switch c {
-	case Gzip:
-		err = d.gunzip(src, limit)
-	case Snappy:
-		err = d.unsnappy(src, limit)
-	case LZ4:
-		err = d.unlz4(src, limit)
-	case Zstd:
-		err = d.unzstd(src, limit)
-	default:
-		return nil, fmt.Errorf("%w: %d", ErrCodec, c)
-	}
+	out, err := d.decompress(c, src, d.limit(len(src)))
 	switch {
 	case err == nil:
-		return d.out, nil
+		return out, nil
+	case errors.Is(err, ErrCodec):
+		return nil, err
 	case errors.Is(err, ErrTooLarge):
 		return nil, fmt.Errorf("%s of %d bytes: %w", c, len(src), err)
 	}
 	return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, c, err)
+}
+
+func (d *Decoder) decompress(c Codec, src []byte, limit int) ([]byte, error) {
+	switch c {
+	case Gzip:
+		return d.gunzip(src, limit)
+	case Snappy:
+		return d.unsnappy(src, limit)
+	case LZ4:
+		return d.unlz4(src, limit)
+	case Zstd:
+		return d.unzstd(src, limit)
+	}
+	return nil, fmt.Errorf("%w: %d", ErrCodec, c)
 }
 
 // limit is the output that size compressed bytes may become.
@@ -95,110 +101,73 @@ func (d *Decoder) limit(size int) int {
 
 func tooLarge(limit int) error { return fmt.Errorf("%w of %d bytes", ErrTooLarge, limit) }
 
-// reserve empties the buffer and gives it room for size bytes, unless they are
-// more than limit, and for one more byte, on which a reader finds the end.
-func (d *Decoder) reserve(size uint64, limit int) error {
+// reserve is the empty buffer with room for size bytes. ErrTooLarge when they are
+// more than limit.
+func (d *Decoder) reserve(size uint64, limit int) ([]byte, error) {
 	if size > uint64(limit) {
-		return tooLarge(limit)
+		return nil, tooLarge(limit)
 	}
-	if uint64(cap(d.out)) <= size {
-		d.out = make([]byte, 0, size+1)
+	if uint64(cap(d.buf)) < size {
+		d.buf = make([]byte, 0, size)
 	}
-	d.out = d.out[:0]
-	return nil
+	return d.buf[:0], nil
 }
 
-// gunzip trusts the size in the trailer only to refuse and as a first guess: it
-// is that of the last member, modulo 4 GiB.
-func (d *Decoder) gunzip(src []byte, limit int) error {
+// gunzip takes the size in the trailer for a first guess and no more: damage may
+// have written it, and it is that of the last member only, modulo 4 GiB.
+func (d *Decoder) gunzip(src []byte, limit int) ([]byte, error) {
 	guess := uint64(firstBytes)
 	if len(src) >= 4 {
 		guess = uint64(binary.LittleEndian.Uint32(src[len(src)-4:]))
-	}
-	if err := d.reserve(guess, limit); err != nil {
-		return err
 	}
 	d.src.Reset(src)
 	if d.gzip == nil {
 		d.gzip = new(gzip.Reader)
 	}
 	if err := d.gzip.Reset(&d.src); err != nil {
-		return err
+		return nil, err
 	}
-	return d.drain(d.gzip, limit)
+	return d.drain(d.gzip, min(guess, mostBytes), limit)
 }
 
-func (d *Decoder) unlz4(src []byte, limit int) error {
-	if err := d.reserve(firstBytes, limit); err != nil {
-		return err
-	}
+func (d *Decoder) unlz4(src []byte, limit int) ([]byte, error) {
 	d.src.Reset(src)
 	if d.lz4 == nil {
 		d.lz4 = lz4.NewReader(nil)
 	}
 	d.lz4.Reset(&d.src)
 	if _, err := d.lz4.Read(nil); err != nil && err != io.EOF { // reads the frame header
-		return err
+		return nil, err
 	}
-	if err := d.reserve(uint64(d.lz4.Size()), limit); err != nil {
-		return err
+	declared := uint64(d.lz4.Size())
+	if declared > uint64(limit) {
+		return nil, tooLarge(limit)
 	}
-	return d.drain(d.lz4, limit)
+	return d.drain(d.lz4, declared, limit)
 }
 
-// drain reads r to its end into the buffer. One byte over the limit is enough to
-// know that it is exceeded.
-func (d *Decoder) drain(r io.Reader, limit int) error {
-	for {
-		if len(d.out) > limit {
-			return tooLarge(limit)
-		}
-		if len(d.out) == cap(d.out) {
-			grown := make([]byte, len(d.out), min(max(2*cap(d.out), firstBytes), limit+1))
-			copy(grown, d.out)
-			d.out = grown
-		}
-		n, err := r.Read(d.out[len(d.out):min(cap(d.out), limit+1)])
-		d.out = d.out[:len(d.out)+n]
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// unzstd decodes in one piece, which needs no window beside the output. Java
-// declares no size; then the room grows fourfold from try to try, and since the
-// buffer is kept, a stream of such batches pays for that once.
-func (d *Decoder) unzstd(src []byte, limit int) error {
-	if d.zstd == nil {
-		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true))
-		if err != nil {
-			return err
-		}
-		d.zstd = z
-	}
-	var frame zstd.Header
-	if err := frame.Decode(src); err != nil {
-		return err
-	}
-	room := uint64(max(firstBytes, cap(d.out)))
-	if frame.HasFCS {
-		room = frame.FrameContentSize
+// drain reads r to its end, into room for the guessed size and one more byte, on
+// which the end is found. One byte over the limit is enough to know that it is
+// exceeded.
+func (d *Decoder) drain(r io.Reader, guess uint64, limit int) ([]byte, error) {
+	buf, err := d.reserve(min(guess+1, uint64(limit)+1), limit+1)
+	if err != nil {
+		return nil, err
 	}
 	for {
-		if err := d.reserve(room, limit); err != nil {
-			return err
+		if len(buf) == cap(buf) {
+			d.buf = make([]byte, 0, min(max(2*cap(buf), firstBytes), limit+1))
+			buf = append(d.buf, buf...)
 		}
-		out, err := d.zstd.DecodeAll(src, d.out[:0:min(cap(d.out), limit)])
-		if !errors.Is(err, zstd.ErrDecoderSizeExceeded) {
-			d.out = out
-			return err
-		}
-		if room = uint64(min(4*cap(d.out), limit)); cap(d.out) >= limit {
-			return tooLarge(limit)
+		n, err := r.Read(buf[len(buf):min(cap(buf), limit+1)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case len(buf) > limit:
+			return nil, tooLarge(limit)
+		case err == io.EOF:
+			return buf, nil
+		case err != nil:
+			return nil, err
 		}
 	}
 }

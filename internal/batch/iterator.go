@@ -125,44 +125,61 @@ func (it *Iterator) Next() bool {
 		}
 		return false
 	}
-	size, start := varint32(it.records, it.pos)
-	if start == malformed || size < 0 || int(size) > len(it.records)-start {
-		return it.fail("record length at byte %d", it.pos)
+	size, i := varint32(it.records, it.pos)
+	if i == malformed || size < 0 || int(size) > len(it.records)-i {
+		return it.fail("length of the record at byte %d", it.pos)
 	}
-	end := start + int(size)
-	if !it.decode(it.records[start:end:end]) {
-		return false
-	}
-	it.pos = end
-	it.left--
-	return true
+	return it.decode(it.records[:i+int(size)], i)
 }
 
-// decode reads one record without its length into it.view.
-func (it *Iterator) decode(b []byte) bool {
-	tsDelta, i := varint64(b, 1) // byte 0 is the unused attributes
+// decode reads the record at b[i:], which ends with b, into it.view. The time of
+// reading uncompressed batches is spent here, which is why the one byte varints
+// that nearly every key, value and header count has are read inline.
+func (it *Iterator) decode(b []byte, i int) bool {
+	tsDelta, i := varint64(b, i+1) // behind the unused attributes
 	delta, i := varint32(b, i)
 	if i == malformed || delta <= it.lastDelta || delta > it.header.LastOffsetDelta {
 		return it.fail("timestamp or offset delta of the record at byte %d", it.pos)
 	}
 	v := &it.view
-	v.Key, i = bytesField(b, i)
-	v.Value, i = bytesField(b, i)
-	v.headerCount, i = varint32(b, i)
-	if i == malformed {
-		return it.fail("key or value of the record at byte %d", it.pos)
+	size, i, ok := oneByte(b, i)
+	if !ok {
+		size, i = varint32(b, i)
 	}
-	v.headers = b[i:]
-	if !v.headersFill() {
+	if !fits(b, i, size) {
+		return it.fail("key of the record at byte %d", it.pos)
+	}
+	v.Key, i = cut(b, i, size)
+	if size, i, ok = oneByte(b, i); !ok {
+		size, i = varint32(b, i)
+	}
+	if !fits(b, i, size) {
+		return it.fail("value of the record at byte %d", it.pos)
+	}
+	v.Value, i = cut(b, i, size)
+	if v.headerCount, i, ok = oneByte(b, i); !ok {
+		v.headerCount, i = varint32(b, i)
+	}
+	if i == malformed {
+		return it.fail("header count of the record at byte %d", it.pos)
+	}
+	if v.headers = b[i:]; (v.headerCount != 0 || i != len(b)) && !v.headersFill() {
 		return it.fail("headers of the record at byte %d", it.pos)
 	}
 	v.Offset = it.header.BaseOffset + record.Offset(delta)
-	v.Timestamp = record.Timestamp(it.header.BaseTimestamp + tsDelta) // wraps on overflow, as in Java
-	if it.header.LogAppendTime() {
-		v.Timestamp = record.Timestamp(it.header.MaxTimestamp)
-	}
+	v.Timestamp = it.timestamp(tsDelta)
 	it.lastDelta = delta
+	it.pos = len(b)
+	it.left--
 	return true
+}
+
+// timestamp wraps on overflow, as in Java.
+func (it *Iterator) timestamp(delta int64) record.Timestamp {
+	if it.header.Attributes&attrLogAppendTime != 0 { // the method would copy the header
+		return record.Timestamp(it.header.MaxTimestamp)
+	}
+	return record.Timestamp(it.header.BaseTimestamp + delta)
 }
 
 // headersFill says that v.headers holds exactly v.headerCount headers.
@@ -200,4 +217,24 @@ func (it *Iterator) fail(format string, args ...any) bool {
 	it.err = fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
 	it.left = 0
 	return false
+}
+
+func fits(b []byte, i int, size int32) bool {
+	return i != malformed && size >= -1 && int(size) <= len(b)-i
+}
+
+func cut(b []byte, i int, size int32) ([]byte, int) {
+	if size < 0 {
+		return nil, i
+	}
+	end := i + int(size)
+	return b[i:end:end], end
+}
+
+// oneByte is the part of varint32 that is small enough to be inlined.
+func oneByte(b []byte, i int) (v int32, next int, ok bool) {
+	if i < len(b) && b[i] < 0x80 {
+		return int32(b[i]>>1) ^ -int32(b[i]&1), i + 1, true
+	}
+	return 0, i, false
 }

@@ -20,20 +20,16 @@ const (
 
 var errXerial = errors.New("malformed xerial frame")
 
-func (d *Decoder) unsnappy(src []byte, limit int) error {
+func (d *Decoder) unsnappy(src []byte, limit int) ([]byte, error) {
 	size, err := snappySize(src)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := d.reserve(size, limit); err != nil {
-		return err
-	}
-	out, err := xerial.DecodeCapped(d.out, src)
+	buf, err := d.reserve(size+1, limit+1) // the library takes no room at all for too little
 	if err != nil {
-		return err
+		return nil, err
 	}
-	d.out = out
-	return nil
+	return xerial.DecodeCapped(buf, src)
 }
 
 // snappySize is the size that src declares, the sum over all blocks of a frame.

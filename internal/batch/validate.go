@@ -53,7 +53,10 @@ func CheckCRC(b []byte) (Header, error) {
 	if crc := crc32.Checksum(b[posAttributes:h.Size()], castagnoli); crc != h.CRC {
 		return Header{}, fmt.Errorf("%w: checksum %08x, the header says %08x", ErrCorrupt, crc, h.CRC)
 	}
-	return h, h.checkCounts()
+	if err := h.checkCounts(); err != nil {
+		return Header{}, err
+	}
+	return h, nil
 }
 
 // checkCounts holds for every batch that Kafka stores, compacted ones included:

@@ -1,6 +1,9 @@
 package batch
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+)
 
 // Varints are little-endian groups of seven bits, zigzag encoded so that small
 // negative numbers are short. As in Kafka's ByteUtils an int32 takes at most
@@ -11,17 +14,20 @@ import "math/bits"
 // fields is enough.
 const malformed = -1
 
-// varint32 decodes the int32 at b[i:] and returns the position behind it.
+// varint32 decodes the int32 at b[i:] and returns the position behind it. One
+// and two bytes, which nearly all fields of small records have, go without a loop.
 func varint32(b []byte, i int) (int32, int) {
-	if uint(i) < uint(len(b)) && b[i] < 0x80 {
-		return int32(b[i]>>1) ^ -int32(b[i]&1), i + 1
+	if i >= 0 && i+1 < len(b) {
+		lo, hi := int32(b[i]), int32(b[i+1])
+		if lo < 0x80 {
+			return lo>>1 ^ -(lo & 1), i + 1
+		}
+		if hi < 0x80 {
+			return (lo&0x7f|hi<<7)>>1 ^ -(lo & 1), i + 2
+		}
 	}
-	return longVarint32(b, i)
-}
-
-func longVarint32(b []byte, i int) (int32, int) {
 	u, next := uvarint(b, i, 5)
-	if u > 1<<32-1 {
+	if u > math.MaxUint32 {
 		return 0, malformed
 	}
 	return int32(uint32(u)>>1) ^ -int32(u&1), next
@@ -29,8 +35,14 @@ func longVarint32(b []byte, i int) (int32, int) {
 
 // varint64 decodes the int64 at b[i:] and returns the position behind it.
 func varint64(b []byte, i int) (int64, int) {
-	if uint(i) < uint(len(b)) && b[i] < 0x80 {
-		return int64(b[i]>>1) ^ -int64(b[i]&1), i + 1
+	if i >= 0 && i+1 < len(b) {
+		lo, hi := int64(b[i]), int64(b[i+1])
+		if lo < 0x80 {
+			return lo>>1 ^ -(lo & 1), i + 1
+		}
+		if hi < 0x80 {
+			return (lo&0x7f|hi<<7)>>1 ^ -(lo & 1), i + 2
+		}
 	}
 	u, next := uvarint(b, i, 10)
 	return int64(u>>1) ^ -int64(u&1), next
