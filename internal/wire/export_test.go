@@ -14,3 +14,6 @@ func DecodeAny(h Header, body []byte) error {
 		return err
 	}
 }
+
+// CheckCost decodes body and fails the test when that costs too much.
+var CheckCost = checkCost
