@@ -4,15 +4,16 @@ import (
 	"context"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"millrace/internal/wire"
 )
 
-// request is one frame of a connection, checked and decoded.
+// request is one frame of a connection, checked and decoded. It is valid until
+// its handler returns: what the reply needs of body must be copied.
 type request struct {
-	Key           int16
-	Version       int16
-	CorrelationID int32
-	ClientID      string
-	Body          kmsg.Request // at Version; nil for Produce and Fetch, which have decoders of their own
+	wire.Header
+	body []byte       // of the frame, for the request kinds with a decoder of their own
+	Body kmsg.Request // at Version; nil for those kinds: Produce, Fetch, Metadata
 }
 
 // handler executes one request. It runs on the connection's reader, in the
@@ -28,17 +29,80 @@ type handler func(c *conn, req *request) reply
 // when all earlier responses of this connection have left (W3), so it may wait.
 // ctx ends with the connection, or when the broker begins to stop: a reply that
 // waits for anything but the disk must then return, with a response or with
-// ctx.Err(). An error closes the connection without a response.
+// ctx.Err(). An error closes the connection without a response. When the
+// connection breaks, the replies that are still queued are never called.
 type reply func(ctx context.Context) (response, error)
 
-// response is a body at its version. Every kmsg.Response is one.
+// response is a wire.Response, such as every kmsg.Response at the request's
+// version, or a frameWriter.
 type response interface {
 	Key() int16
-	IsFlexible() bool
-	AppendTo(dst []byte) []byte
+}
+
+// frameWriter is a response that writes its own frame.
+type frameWriter interface {
+	response
+	writeFrame(c *conn, correlationID int32) error
 }
 
 // answer is the reply of a handler that has nothing to wait for.
 func answer(resp response) reply {
 	return func(context.Context) (response, error) { return resp, nil }
+}
+
+// later is the reply of a handler whose work may take the disk's time.
+func later(work func() response) reply {
+	return func(context.Context) (response, error) { return work(), nil }
+}
+
+// refuse is the reply that closes the connection once all earlier ones have left.
+func refuse(err error) reply {
+	return func(context.Context) (response, error) { return nil, err }
+}
+
+// on makes a handler of a function over the request's own type.
+func on[R kmsg.Request](handle func(*conn, R) reply) handler {
+	return func(c *conn, req *request) reply { return handle(c, req.Body.(R)) }
+}
+
+// undecoded are the request kinds whose handlers decode the body themselves.
+func undecoded(key int16) bool {
+	return key == produceKey || key == fetchKey || key == metadataKey
+}
+
+const (
+	produceKey     = int16(kmsg.Produce)
+	fetchKey       = int16(kmsg.Fetch)
+	metadataKey    = int16(kmsg.Metadata)
+	apiVersionsKey = int16(kmsg.ApiVersions)
+)
+
+// maxAPIKey bounds the dispatch table; Kafka's keys are far below.
+const maxAPIKey = 128
+
+// dispatchTable is every request kind that is served, by its key. A test holds
+// it against wire.Served.
+func (b *Broker) dispatchTable() map[kmsg.Key]handler {
+	table := map[kmsg.Key]handler{
+		kmsg.Produce:                 b.produce,
+		kmsg.Fetch:                   b.fetch,
+		kmsg.ListOffsets:             on(b.listOffsets),
+		kmsg.Metadata:                b.metadata,
+		kmsg.ApiVersions:             on(b.apiVersions),
+		kmsg.CreateTopics:            on(b.createTopics),
+		kmsg.DeleteTopics:            on(b.deleteTopics),
+		kmsg.DeleteRecords:           on(b.deleteRecords),
+		kmsg.InitProducerID:          on(b.initProducerID),
+		kmsg.OffsetForLeaderEpoch:    on(b.offsetForLeaderEpoch),
+		kmsg.DescribeConfigs:         on(b.describeConfigs),
+		kmsg.AlterConfigs:            on(b.alterConfigs),
+		kmsg.DescribeLogDirs:         on(b.describeLogDirs),
+		kmsg.CreatePartitions:        on(b.createPartitions),
+		kmsg.IncrementalAlterConfigs: on(b.incrementalAlterConfigs),
+		kmsg.DescribeCluster:         on(b.describeCluster),
+	}
+	for key, h := range b.groups.handlers() {
+		table[key] = h
+	}
+	return table
 }

@@ -1,0 +1,158 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"millrace/internal/group"
+	"millrace/internal/log"
+	"millrace/internal/vfs"
+	"millrace/internal/wire"
+)
+
+// Config is how a broker works. FS is required; the zero value of any other
+// field means its default.
+type Config struct {
+	// FS is the data directory. The caller closes it, after the broker.
+	FS vfs.FS
+
+	// Log holds the durability and the other settings of the logs. Its Now,
+	// Logger and Registerer are taken from this Config, its NodeID too.
+	Log log.Options
+
+	// Group bounds what the members of consumer groups may ask for.
+	Group group.Config
+
+	// NodeID is this node's id in the cluster of one. Default 1.
+	NodeID int32
+
+	// Advertise is the address that clients are told, HOST:PORT or HOST. Empty:
+	// the one by which each connection reached us, which is right unless something
+	// between client and broker translates addresses.
+	Advertise string
+
+	// DefaultPartitions is the partitions of a topic whose creator does not say.
+	// Default 4.
+	DefaultPartitions int
+
+	// DisableAutoCreate refuses to make topics that a client only asks about.
+	DisableAutoCreate bool
+
+	// ClampReplication makes topics with one replica when a client asks for more,
+	// instead of refusing: many tools ask for three.
+	ClampReplication bool
+
+	// MaxPartitions bounds the partitions of all topics; beyond it topics and
+	// partitions are refused. Default 20,000.
+	MaxPartitions int
+
+	// MaxConnections and MaxConnectionsPerIP bound the clients; one more is closed
+	// at once. Defaults 10,000 and 256.
+	MaxConnections      int
+	MaxConnectionsPerIP int
+
+	// Limits bounds what a connection may send.
+	Limits wire.Limits
+
+	// RequestMemory bounds the bytes of requests in flight, over all connections:
+	// at the bound connections are not read. It must hold one frame of
+	// Limits.MaxFrameBytes. Default 128 MiB.
+	RequestMemory int64
+
+	// FetchMemory is the same for the records of fetch answers: at the bound
+	// answers become smaller, then wait. Default 128 MiB.
+	FetchMemory int64
+
+	// Now is the wall clock; it may jump. Default time.Now.
+	Now func() time.Time
+
+	Logger     *slog.Logger          // default: discard
+	Registerer prometheus.Registerer // nil: metrics are not registered
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.NodeID, 1)
+	setDefault(&c.DefaultPartitions, 4)
+	setDefault(&c.MaxPartitions, 20_000)
+	setDefault(&c.MaxConnections, 10_000)
+	setDefault(&c.MaxConnectionsPerIP, 256)
+	setDefault(&c.RequestMemory, 128<<20)
+	setDefault(&c.FetchMemory, 128<<20)
+	c.Limits = c.Limits.WithDefaults()
+	c.Group = c.Group.WithDefaults()
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Log.NodeID, c.Log.Now, c.Log.Logger, c.Log.Registerer = c.NodeID, c.Now, c.Logger, c.Registerer
+	return c
+}
+
+func setDefault[T int | int32 | int64](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// validate reports every fault at once. The defaults have been filled in.
+func (c Config) validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if c.FS == nil {
+		fault("FS is missing: open the data directory with vfs.OpenOS")
+	}
+	if c.NodeID < 0 {
+		fault("node ID %d is negative", c.NodeID)
+	}
+	if c.MaxPartitions < 1 {
+		fault("MaxPartitions %d is below 1", c.MaxPartitions)
+	}
+	if c.DefaultPartitions < 1 || c.DefaultPartitions > c.MaxPartitions {
+		fault("default partitions %d are not within 1 and %d", c.DefaultPartitions, c.MaxPartitions)
+	}
+	if c.MaxConnections < 1 || c.MaxConnectionsPerIP < 1 {
+		fault("connection limits %d and %d (per IP) must be at least 1", c.MaxConnections, c.MaxConnectionsPerIP)
+	}
+	if least := 2 * int64(c.Limits.MaxFrameBytes); c.RequestMemory < least {
+		fault("RequestMemory of %d bytes is below two frames (%d bytes)", c.RequestMemory, least)
+	}
+	if c.FetchMemory < 2*largestFetch {
+		fault("FetchMemory of %d bytes is below two of the largest answers (%d bytes)", c.FetchMemory, 2*largestFetch)
+	}
+	if _, err := parseAdvertise(c.Advertise); err != nil {
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+// advertised is a configured address; what is zero is taken from the connection.
+type advertised struct {
+	host string
+	port int32
+}
+
+func parseAdvertise(text string) (advertised, error) {
+	if text == "" {
+		return advertised{}, nil
+	}
+	host, portText, err := net.SplitHostPort(text)
+	if err != nil { // no port; an IPv6 address may come with its colons
+		host, portText = text, "0"
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	_, ipErr := netip.ParseAddr(host)
+	if err != nil || host == "" || strings.Contains(host, ":") && ipErr != nil {
+		return advertised{}, fmt.Errorf("advertised address %q is neither HOST:PORT nor HOST", text)
+	}
+	return advertised{host: host, port: int32(port)}, nil
+}

@@ -1,0 +1,49 @@
+package broker
+
+import (
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"millrace/record"
+)
+
+// toHighWatermark in DeleteRecords means all that readers can see now.
+const toHighWatermark = -1
+
+// deleteRecords moves the start of logs forward; the new start is durable when
+// the answer names it.
+func (b *Broker) deleteRecords(_ *conn, req *kmsg.DeleteRecordsRequest) reply {
+	return later(func() response {
+		resp := req.ResponseKind().(*kmsg.DeleteRecordsResponse)
+		for _, topic := range req.Topics {
+			rt := kmsg.NewDeleteRecordsResponseTopic()
+			rt.Topic = topic.Topic
+			for _, p := range topic.Partitions {
+				start, err := b.deleteBefore(topic.Topic, p.Partition, record.Offset(p.Offset))
+				r := kmsg.NewDeleteRecordsResponseTopicPartition()
+				r.Partition, r.LowWatermark, r.ErrorCode = p.Partition, int64(start), codeOf(err)
+				rt.Partitions = append(rt.Partitions, r)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp
+	})
+}
+
+func (b *Broker) deleteBefore(topic string, partition int32, before record.Offset) (start record.Offset, err error) {
+	l, err := b.partition(topic, partition)
+	if err != nil {
+		return -1, err
+	}
+	if b.catalog.topics.named(topic).internal {
+		return -1, fmt.Errorf("%w: %s", errTopicInternal, topic)
+	}
+	if before == toHighWatermark {
+		before = l.HighWatermark()
+	}
+	if start, err = l.DeleteRecords(before); err != nil {
+		return -1, err
+	}
+	return start, nil
+}
