@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"millrace/compat/probe"
 	"millrace/compat/target"
 )
 
@@ -91,6 +92,10 @@ func attackRound(ctx context.Context, o Options, round uint64, n int, total *Rep
 	if err != nil {
 		return err
 	}
+	served, err := by.served(ctx)
+	if err != nil {
+		return err
+	}
 	watch, stopWatching := context.WithCancel(ctx)
 	var failure atomic.Pointer[error]
 	fail := func(err error) { failure.CompareAndSwap(nil, &err); stopWatching() }
@@ -105,7 +110,7 @@ func attackRound(ctx context.Context, o Options, round uint64, n int, total *Rep
 	left.Store(int64(n))
 	for i := range uint64(attackers) {
 		senders.Go(func() {
-			a := newAttacker(b.Addr, rand.New(rand.NewPCG(o.Seed, round*attackers+i)))
+			a := newAttacker(b.Addr, served, rand.New(rand.NewPCG(o.Seed, round*attackers+i)))
 			for left.Add(-1) >= 0 && watch.Err() == nil {
 				if err := a.send(ctx); err != nil {
 					fail(err)
@@ -131,17 +136,29 @@ func attackRound(ctx context.Context, o Options, round uint64, n int, total *Rep
 
 // attacker sends damaged frames over connections of its own.
 type attacker struct {
-	addr   string
-	random *rand.Rand
-	seeds  []seed
-	conn   net.Conn
-	answer []byte
-	report Report
-	pingID int32
+	addr    string
+	random  *rand.Rand
+	inside  []seed // requests that the broker serves
+	outside []seed // all others
+	conn    net.Conn
+	answer  []byte
+	report  Report
+	pingID  int32
 }
 
-func newAttacker(addr string, r *rand.Rand) *attacker {
-	return &attacker{addr: addr, random: r, seeds: seeds(r), answer: make([]byte, 64<<10)}
+func newAttacker(addr string, served map[int16]probe.Versions, r *rand.Rand) *attacker {
+	inside, outside := deep(seeds(r), served)
+	return &attacker{addr: addr, random: r, inside: inside, outside: outside, answer: make([]byte, 64<<10)}
+}
+
+// next returns the next damaged frame; one in ten is of a request that is not
+// served.
+func (a *attacker) next() []byte {
+	from := a.inside
+	if a.random.IntN(10) == 0 {
+		from = a.outside
+	}
+	return mutate(a.random, from[a.random.IntN(len(from))].frame)
 }
 
 // addTo adds up under a lock of its own: attackers end at the same time.
@@ -170,7 +187,7 @@ func (a *attacker) send(ctx context.Context) error {
 		}
 		a.conn = conn
 	}
-	frame := mutate(a.random, a.seeds[a.random.IntN(len(a.seeds))].frame)
+	frame := a.next()
 	a.report.Sent++
 	a.pingID = a.random.Int32()
 	a.conn.SetDeadline(time.Now().Add(patience))

@@ -29,6 +29,16 @@ func newBystander(ctx context.Context, b *target.Broker) (*bystander, error) {
 	return &bystander{broker: b}, conn.CreateTopic(bystanderTopic, 1)
 }
 
+// served asks which requests are worth damaging.
+func (by *bystander) served(ctx context.Context) (map[int16]probe.Versions, error) {
+	conn, err := probe.Dial(ctx, by.broker.Addr)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return conn.Served()
+}
+
 // watch works until ctx ends, and complains when the broker dies, grows, or
 // keeps it waiting.
 func (by *bystander) watch(ctx context.Context) error {

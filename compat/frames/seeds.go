@@ -46,6 +46,20 @@ func seeds(r *rand.Rand) []seed {
 	return all
 }
 
+// deep splits seeds into those that the broker serves, which reach its decoders
+// and handlers, and the others, which its front door must turn away.
+func deep(all []seed, served map[int16]probe.Versions) (inside, outside []seed) {
+	for _, s := range all {
+		v, known := served[s.key]
+		if known && s.version >= v.Min && s.version <= v.Max {
+			inside = append(inside, s)
+		} else {
+			outside = append(outside, s)
+		}
+	}
+	return inside, outside
+}
+
 // harmless keeps well-formed requests from doing what would end or slow the
 // attack itself: waiting, and creating topics without end.
 func harmless(request kmsg.Request) {

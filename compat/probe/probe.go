@@ -102,6 +102,26 @@ func Greet(conn net.Conn) error {
 	return err
 }
 
+// Versions are the first and last version of a request that a broker serves.
+type Versions struct{ Min, Max int16 }
+
+// Served asks which requests the broker serves, by API key.
+func (c *Conn) Served() (map[int16]Versions, error) {
+	r, err := c.exchange(keyAPIVersions, 0, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := check(r.int16(), "API versions"); err != nil {
+		return nil, err
+	}
+	served := map[int16]Versions{}
+	for range r.count() {
+		key := r.int16()
+		served[key] = Versions{r.int16(), r.int16()}
+	}
+	return served, r.err
+}
+
 // CreateTopic creates a topic with the given configs, name and value in turn.
 func (c *Conn) CreateTopic(topic string, partitions int, configs ...string) error {
 	var w writer
