@@ -8,9 +8,11 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"time"
 
@@ -28,6 +30,9 @@ type Config struct {
 	ClientID string
 	// DialTimeout bounds one attempt to connect. Default 5s.
 	DialTimeout time.Duration
+	// Dial replaces the way to a broker's address; with TLS it must do the
+	// handshake itself. Default: TCP, and TLS as Security says.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Security is TLS and SASL; zero is plain text and anonymous.
 	Security Security
 
@@ -168,5 +173,8 @@ func (c Config) connect(more ...kgo.Opt) (*kgo.Client, error) {
 		kgo.DisableClientMetrics(),
 	}
 	options = append(options, security...)
+	if c.Dial != nil {
+		options = append(options, kgo.Dialer(c.Dial))
+	}
 	return kgo.NewClient(append(options, more...)...)
 }

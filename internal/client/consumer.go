@@ -73,6 +73,11 @@ func (s Start) kgo() kgo.Offset {
 	}
 }
 
+// Covers reports whether s reads partition p.
+func (s Subscription) Covers(p record.Partition) bool {
+	return len(s.Partitions) == 0 || slices.Contains(s.Partitions, p)
+}
+
 // Subscription is what a consumer reads.
 type Subscription struct {
 	Topics []record.Topic
@@ -169,9 +174,15 @@ func (s Subscription) options(c Config) []kgo.Opt {
 // offsets: this consumer is of no more use. When ctx ends, its error is
 // returned alone.
 func (c *Consumer) Poll(ctx context.Context) ([]Batch, error) {
+	return c.PollUpTo(ctx, maxPollRecords)
+}
+
+// PollUpTo is Poll for at most n records, so that Commit after it covers no
+// record that the caller does not want yet.
+func (c *Consumer) PollUpTo(ctx context.Context, n int) ([]Batch, error) {
 	for {
 		c.client.AllowRebalance()
-		fetches := c.client.PollRecords(ctx, maxPollRecords)
+		fetches := c.client.PollRecords(ctx, min(n, maxPollRecords))
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}

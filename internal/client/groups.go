@@ -186,6 +186,32 @@ func topicNames(topics []record.Topic) []string {
 	return names
 }
 
+// Range is what a start position means in one partition: from From to End, which
+// is not included.
+type Range struct {
+	Partition record.Partition
+	From, End record.Offset
+}
+
+// Ranges are what reading topic from a start position means in each partition
+// now, ascending.
+func (a *Admin) Ranges(ctx context.Context, topic record.Topic, from Start) ([]Range, error) {
+	partitions, err := a.Offsets(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	starts, err := a.resolve(ctx, from, []string{string(topic)})
+	if err != nil {
+		return nil, err
+	}
+	ranges := make([]Range, len(partitions))
+	for i, p := range partitions {
+		tp := record.TopicPartition{Topic: topic, Partition: p.Partition}
+		ranges[i] = Range{Partition: p.Partition, From: starts[tp], End: p.End}
+	}
+	return ranges, nil
+}
+
 // resolve finds the offsets that to means in every partition of topics, kept
 // within each log.
 func (a *Admin) resolve(ctx context.Context, to Start, topics []string) (map[record.TopicPartition]record.Offset, error) {

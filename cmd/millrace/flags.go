@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"millrace/internal/client"
+)
+
+// flagsFromEnvironment gives each flag that is not on the command line the value
+// of its variable: --data-dir is MILLRACE_DATA_DIR. An empty variable counts as
+// not set.
+func (a *app) flagsFromEnvironment(flags *pflag.FlagSet) error {
+	var faults []error
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := variableOf(f.Name)
+		value, set := a.getenv(name)
+		if f.Name == "brokers" && !set && f.Annotations[readsKafkaBrokers] != nil {
+			name = "KAFKA_BROKERS"
+			value, set = a.getenv(name)
+		}
+		if f.Changed || !set || value == "" || f.Name == "help" {
+			return
+		}
+		if err := flags.Set(f.Name, value); err != nil {
+			faults = append(faults, fmt.Errorf("%s=%s: %w", name, value, err))
+		}
+	})
+	if err := errors.Join(faults...); err != nil {
+		return usage("correct or unset the variable", "%s", err)
+	}
+	return nil
+}
+
+func variableOf(flag string) string {
+	return "MILLRACE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// readsKafkaBrokers marks --brokers flags that KAFKA_BROKERS may fill, too.
+const readsKafkaBrokers = "millrace_reads_kafka_brokers"
+
+// cluster is how a command reaches Kafka: flags that all client verbs share.
+type cluster struct {
+	brokers       string
+	commandConfig string
+	properties    []string
+}
+
+func (c *cluster) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVarP(&c.brokers, "brokers", "b", "", "broker addresses, HOST:PORT, comma-separated (default localhost:9092)")
+	flags.StringVar(&c.commandConfig, "command-config", "", "file of Kafka client properties, such as security.protocol or sasl.mechanism")
+	flags.StringArrayVarP(&c.properties, "property", "X", nil, "one Kafka client property, `key=value`; may be repeated")
+	flags.SetNormalizeFunc(bootstrapServerToo)
+	// The flag exists: it was registered above.
+	_ = flags.SetAnnotation("brokers", readsKafkaBrokers, []string{"true"})
+}
+
+// bootstrapServerToo accepts the name that Kafka's own tools use.
+func bootstrapServerToo(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	if name == "bootstrap-server" {
+		name = "brokers"
+	}
+	return pflag.NormalizedName(name)
+}
+
+// config is the client configuration: the file, then properties, then --brokers.
+func (c *cluster) config() (client.Config, error) {
+	var config client.Config
+	if c.commandConfig != "" {
+		if err := config.LoadProperties(c.commandConfig); err != nil {
+			return config, propertiesFault(err)
+		}
+	}
+	for _, property := range c.properties {
+		key, value, found := strings.Cut(property, "=")
+		if !found {
+			return config, usage("write -X key=value", "-X %s has no =", property)
+		}
+		if err := config.Set(key, value); err != nil {
+			return config, propertiesFault(err)
+		}
+	}
+	if c.brokers != "" {
+		config.Brokers = client.SplitBrokers(c.brokers)
+	}
+	if err := config.Validate(); err != nil {
+		return config, usage("correct the client settings", "%s", err)
+	}
+	return config, nil
+}
+
+func propertiesFault(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return &fault{code: "E1005", exit: exitUsage, what: fmt.Sprintf("--command-config cannot be read: %s", err), fix: "name a readable file of key=value lines"}
+	}
+	return &fault{code: "E1004", exit: exitUsage, what: err.Error(), fix: "docs/cli.md lists the client properties", err: err}
+}
+
+// admin connects for administration and checks that the cluster can be reached.
+func (c *cluster) admin(cmd *cobra.Command) (*client.Admin, error) {
+	config, err := c.config()
+	if err != nil {
+		return nil, err
+	}
+	admin, err := client.NewAdmin(config)
+	if err != nil {
+		return nil, err
+	}
+	if err := admin.Check(cmd.Context()); err != nil {
+		admin.Close()
+		return nil, err
+	}
+	return admin, nil
+}

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"millrace/internal/broker"
+	"millrace/internal/clicks"
+	"millrace/internal/client"
+	"millrace/internal/log"
+	"millrace/internal/vfs"
+	"millrace/internal/web"
+)
+
+// node is one running server. It starts from the disk outwards (broker, click
+// job, page, demo) and stops the other way round, so that nothing loses what it
+// stands on while it still works.
+type node struct {
+	settings serveSettings
+	logger   *slog.Logger
+
+	kafka, http address // with the ports that were found
+	client      client.Config
+	stops       []stop
+	failed      chan error // the first error of a part ends the server
+	running     sync.WaitGroup
+}
+
+// stop ends one part and waits for it.
+type stop struct {
+	part string
+	end  func(context.Context) error
+}
+
+// stopWithin bounds a clean stop, all parts together.
+const stopWithin = 4500 * time.Millisecond
+
+func (n *node) start(ctx context.Context) error {
+	n.failed = make(chan error, 1)
+	registry := newRegistry()
+	if err := n.startSource(ctx, registry); err != nil {
+		return err
+	}
+	job := n.startJob(registry)
+	if err := n.startWeb(ctx, job, registry); err != nil {
+		return err
+	}
+	return n.startDemo()
+}
+
+func newRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "millrace_build_info", Help: "Always 1; the label tells the version.", ConstLabels: prometheus.Labels{"version": version},
+	})
+	build.Set(1)
+	registry.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+// startSource makes the cluster reachable from which the job reads.
+func (n *node) startSource(ctx context.Context, registry *prometheus.Registry) error {
+	if !n.settings.external() {
+		return n.startBroker(ctx, registry)
+	}
+	var err error
+	if n.client, err = n.settings.cluster.config(); err != nil {
+		return err
+	}
+	n.client.Logger = n.logger
+	return client.Check(ctx, n.client)
+}
+
+func (n *node) startBroker(ctx context.Context, registry *prometheus.Registry) error {
+	listeners, addr, err := n.settings.kafka.listen(ctx)
+	if err != nil {
+		return err
+	}
+	n.kafka = addr
+	b, err := n.openBroker(registry)
+	if err != nil {
+		for _, l := range listeners {
+			err = errors.Join(err, l.Close())
+		}
+		return err
+	}
+	n.run("broker", func() error { return b.Serve(listeners...) })
+	own := dialable(listeners[0])
+	n.client = client.Config{
+		Brokers: []string{own},
+		Logger:  n.logger,
+		// Whatever --advertise tells others, the way inside does not leave the machine.
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, own)
+		},
+	}
+	return nil
+}
+
+func (n *node) openBroker(registry *prometheus.Registry) (*broker.Broker, error) {
+	durability := log.Fsync
+	if !n.settings.durable {
+		durability = log.OS
+		n.logger.Warn("acknowledged records are in the system's memory only: a crash of the machine can lose them", "durability", "os")
+	}
+	disk, err := vfs.OpenOS(n.settings.dataDir)
+	if err != nil {
+		return nil, directoryFault(n.settings.dataDir, err)
+	}
+	n.onStop("data directory", func(context.Context) error { return disk.Close() })
+	b, err := broker.Open(broker.Config{
+		FS:                disk,
+		Log:               log.Options{Durability: durability},
+		Advertise:         n.settings.advertise,
+		DefaultPartitions: n.settings.defaultPartitions,
+		Logger:            n.logger,
+		Registerer:        registry,
+	})
+	if err != nil {
+		return nil, directoryFault(n.settings.dataDir, err)
+	}
+	n.onStop("broker", b.Close)
+	return b, nil
+}
+
+func (n *node) startJob(registry *prometheus.Registry) *clicks.Job {
+	job := clicks.New(clicks.Options{
+		Client:      n.client,
+		MemoryBytes: n.settings.memoryBytes,
+		Registerer:  registry,
+		Logger:      n.logger,
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := n.run("click job", func() error { return job.Run(ctx) })
+	n.onStop("click job", func(context.Context) error { cancel(); <-ended; return nil })
+	return job
+}
+
+func (n *node) startWeb(ctx context.Context, job *clicks.Job, registry *prometheus.Registry) error {
+	listeners, addr, err := n.settings.http.listen(ctx)
+	if err != nil {
+		return err
+	}
+	n.http = addr
+	server := web.New(web.Options{
+		Results:      results{job},
+		Source:       n.source(),
+		KafkaAddr:    n.kafkaText(),
+		DemoRunning:  n.settings.demoRate > 0,
+		LoopbackOnly: addr.loopback(),
+		Version:      version,
+		Gatherer:     registry,
+		Logger:       n.logger,
+	})
+	n.onStop("page", server.Close)
+	for _, l := range listeners {
+		n.run("page", func() error { return server.Serve(l) })
+	}
+	return nil
+}
+
+// startDemo sends simulated clicks for as long as the server runs.
+func (n *node) startDemo() error {
+	if n.settings.demoRate == 0 {
+		return nil
+	}
+	producer, err := client.NewProducer(n.client, nil)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	demo := clicks.NewDemo(clicks.DemoOptions{})
+	ended := n.run("demo", func() error {
+		return sendDemo(ctx, producer, demo, demoPlan{rate: n.settings.demoRate})
+	})
+	n.onStop("demo", func(ctx context.Context) error {
+		cancel()
+		<-ended
+		err := producer.Flush(ctx)
+		producer.Close()
+		return err
+	})
+	return nil
+}
+
+// run starts a part; its error ends the server. The channel closes when it is done.
+func (n *node) run(part string, work func() error) (ended chan struct{}) {
+	ended = make(chan struct{})
+	n.running.Go(func() {
+		defer close(ended)
+		if err := work(); err != nil {
+			select {
+			case n.failed <- fmt.Errorf("%s: %w", part, err):
+			default: // the server is ending of an earlier error
+			}
+		}
+	})
+	return ended
+}
+
+func (n *node) onStop(part string, end func(context.Context) error) {
+	n.stops = append(n.stops, stop{part, end})
+}
+
+// wait returns when ctx ends, or with the error of the part that failed first.
+func (n *node) wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		n.logger.Info("stopping")
+		return nil
+	case err := <-n.failed:
+		return err
+	}
+}
+
+// finish stops all parts, last started first, and waits for their goroutines.
+func (n *node) finish() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	for i := len(n.stops) - 1; i >= 0; i-- {
+		if err := n.stops[i].end(ctx); err != nil {
+			n.logger.Error("stopped uncleanly", "part", n.stops[i].part, "err", err)
+		}
+	}
+	n.running.Wait()
+}
+
+// readyLine is the line that scripts wait for.
+func (n *node) readyLine() string {
+	if n.settings.external() {
+		return fmt.Sprintf("ready kafka=%s http=http://%s", n.kafkaText(), n.http)
+	}
+	return fmt.Sprintf("ready kafka=%s http=http://%s data=%s", n.kafka, n.http, n.settings.dataDir)
+}
+
+func (n *node) kafkaText() string {
+	if n.settings.external() {
+		return strings.Join(n.client.Brokers, ",")
+	}
+	return n.kafka.String()
+}
+
+func (n *node) source() string {
+	if n.settings.external() {
+		return "topic click_events of the Kafka cluster at " + n.kafkaText()
+	}
+	return "topic click_events of the broker at " + n.kafkaText()
+}
+
+// directoryFault says what is wrong with a data directory.
+func directoryFault(dir string, err error) error {
+	f := &fault{code: "E1106", exit: exitFailed, err: err}
+	f.what = fmt.Sprintf("the data directory %s cannot be opened: %s", dir, err)
+	f.fix = "the message names the file; `millrace serve --data-dir OTHER` starts beside it, and nothing in it was changed"
+	switch {
+	case errors.Is(err, log.ErrLocked):
+		f.code = "E1103"
+		f.what = fmt.Sprintf("the data directory %s is in use by another Millrace", dir)
+		f.fix = fmt.Sprintf("stop that one (fuser -v %s names it), or choose another directory with --data-dir", dir)
+	case errors.Is(err, log.ErrCopied):
+		f.code = "E1105"
+		f.fix = "the message above says which file to remove if the copy is meant to live on its own"
+	case isPermission(err):
+		f.code = "E1104"
+		f.what = fmt.Sprintf("the data directory cannot be written: %s", err)
+		f.fix = "give the directory to this user, or choose another with --data-dir"
+	}
+	return f
+}

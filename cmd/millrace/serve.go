@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+const serveHelp = `Run the server: a durable broker of the Kafka protocol, the click job that counts
+the topic click_events, the query API and the live page.
+
+When it is ready it prints one line on stdout that begins with "ready" and names the
+addresses. The first Ctrl-C (or SIGTERM) stops cleanly within five seconds, a second
+one at once.
+
+A record that was acknowledged at acks=all is on stable storage. --durability os
+gives that up for speed: acknowledged then means in the memory of the operating
+system, which survives the end of this process, but not that of the machine.
+
+Listeners are for this machine only. Any other address is refused unless
+--insecure-allow-anonymous says that everybody who can reach it may read and write.
+
+With --brokers no broker is started: the click job reads click_events from that
+cluster.`
+
+const serveExample = `  millrace serve                       # Kafka on localhost:9092, page on http://localhost:8080
+  millrace serve --demo                # with simulated clicks, marked as such
+  millrace serve --data-dir /var/lib/millrace --kafka-addr localhost:19092 --http-addr localhost:18080
+  millrace serve --brokers kafka:9092 --command-config prod.properties`
+
+// serveFlags are the settings of a server, as given.
+type serveFlags struct {
+	dataDir, kafkaAddr, httpAddr string
+	advertise                    string
+	durability                   string
+	memory                       string
+	defaultPartitions            int
+	insecure                     bool
+	demo                         bool
+	demoRate                     float64
+	cluster                      cluster
+	logLevel, logFormat          string
+}
+
+func (a *app) serveCommand() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:     "serve",
+		Short:   "Run broker, click job, query API and page",
+		Long:    serveHelp,
+		Example: serveExample,
+		Args:    takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := f.settings()
+			if err != nil {
+				return err
+			}
+			return a.serve(cmd.Context(), s)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.dataDir, "data-dir", "./millrace-data", "where topics are stored; one process at a time")
+	flags.StringVar(&f.kafkaAddr, "kafka-addr", "localhost:9092", "Kafka listener; localhost means 127.0.0.1 and ::1, port 0 picks a free one")
+	flags.StringVar(&f.httpAddr, "http-addr", "localhost:8080", "listener of page, query API, metrics and health")
+	flags.StringVar(&f.advertise, "advertise", "", "address that Kafka clients are told, HOST[:PORT] (default: the one by which they reached us)")
+	flags.StringVar(&f.durability, "durability", "fsync", "fsync: acknowledged is on disk; os: acknowledged is in the system's memory")
+	flags.IntVar(&f.defaultPartitions, "default-partitions", 4, "partitions of topics that are created without a number")
+	flags.StringVar(&f.memory, "memory", "256MiB", "memory for the click job's users and pages")
+	flags.BoolVar(&f.demo, "demo", false, "simulate clicks, marked as demo")
+	flags.Float64Var(&f.demoRate, "demo-rate", 200, "simulated clicks per second")
+	flags.BoolVar(&f.insecure, "insecure-allow-anonymous", false, "allow listeners that other machines can reach, without authentication")
+	flags.StringVar(&f.cluster.brokers, "brokers", "", "read from this Kafka cluster instead of starting a broker")
+	flags.StringVar(&f.cluster.commandConfig, "command-config", "", "file of Kafka client properties for --brokers (TLS, SASL)")
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&f.logFormat, "log-format", "text", "text, or json for machines")
+	complete(cmd, "durability", "fsync", "os")
+	complete(cmd, "log-level", "debug", "info", "warn", "error")
+	complete(cmd, "log-format", "text", "json")
+	return cmd
+}
+
+// serveSettings are checked serveFlags.
+type serveSettings struct {
+	dataDir           string
+	kafka, http       address
+	advertise         string
+	durable           bool // fsync before an acknowledgement
+	memoryBytes       int64
+	defaultPartitions int
+	insecure          bool
+	demoRate          float64 // 0: no demo
+	cluster           cluster // with brokers: no embedded broker
+	level             slog.Level
+	jsonLogs          bool
+}
+
+func (s serveSettings) external() bool { return s.cluster.brokers != "" }
+
+func (f serveFlags) settings() (serveSettings, error) {
+	s := serveSettings{advertise: f.advertise, insecure: f.insecure, cluster: f.cluster, durable: f.durability == "fsync", jsonLogs: f.logFormat == "json"}
+	switch {
+	case f.durability != "fsync" && f.durability != "os":
+		return s, usage("use --durability fsync or os", "--durability is %q", f.durability)
+	case f.logFormat != "text" && f.logFormat != "json":
+		return s, usage("use --log-format text or json", "--log-format is %q", f.logFormat)
+	case s.level.UnmarshalText([]byte(f.logLevel)) != nil:
+		return s, usage("use --log-level debug, info, warn or error", "--log-level is %q", f.logLevel)
+	case f.defaultPartitions < 1 || f.defaultPartitions > 10_000:
+		return s, usage("use 1 to 10000", "--default-partitions is %d", f.defaultPartitions)
+	case f.demo && (f.demoRate <= 0 || f.demoRate > maxRate):
+		return s, usage(fmt.Sprintf("use a rate above 0, at most %d", maxRate), "--demo-rate is %v", f.demoRate)
+	}
+	s.defaultPartitions = f.defaultPartitions
+	if f.demo {
+		s.demoRate = f.demoRate
+	}
+	var err error
+	if s.memoryBytes, err = parseBytes("--memory", f.memory); err != nil {
+		return s, err
+	}
+	if s.kafka, err = parseAddress("--kafka-addr", f.kafkaAddr); err != nil {
+		return s, err
+	}
+	if s.http, err = parseAddress("--http-addr", f.httpAddr); err != nil {
+		return s, err
+	}
+	if s.dataDir, err = filepath.Abs(f.dataDir); err != nil {
+		return s, usage("name a directory", "--data-dir %s: %s", f.dataDir, err)
+	}
+	return s, s.checkExposure()
+}
+
+func (s serveSettings) checkExposure() error {
+	if s.external() {
+		return checkExposure(s.insecure, s.http)
+	}
+	return checkExposure(s.insecure, s.kafka, s.http)
+}
+
+// parseBytes reads a size: 1048576, 64KiB, 256MiB, 1GiB.
+func parseBytes(flag, text string) (int64, error) {
+	number, shift := text, 0
+	for i, unit := range []string{"KiB", "MiB", "GiB"} {
+		if n, found := strings.CutSuffix(text, unit); found {
+			number, shift = n, 10*(i+1)
+		}
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+	if err != nil || n <= 0 || n > 1<<40>>shift {
+		return 0, usage("use a size such as 64MiB or 1GiB", "%s is %q", flag, text)
+	}
+	return n << shift, nil
+}
+
+// serve runs a server until ctx ends or one of its parts fails.
+func (a *app) serve(ctx context.Context, s serveSettings) error {
+	n := &node{settings: s, logger: a.logger(s)}
+	defer n.finish()
+	if err := n.start(ctx); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(a.stdout, n.readyLine()); err != nil {
+		return fmt.Errorf("print the ready line: %w", err)
+	}
+	return n.wait(ctx)
+}
+
+func (a *app) logger(s serveSettings) *slog.Logger {
+	options := &slog.HandlerOptions{Level: s.level}
+	if s.jsonLogs {
+		return slog.New(slog.NewJSONHandler(a.stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, options))
+}
