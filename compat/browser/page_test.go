@@ -92,6 +92,13 @@ func demo(t *testing.T) *target.Broker {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := conn.Partitions("click_events"); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("the simulated clicks have no topic: %v", err)
+		}
+	}
 	clicks := make([][]byte, 5000)
 	for i := range clicks {
 		clicks[i] = fmt.Appendf(nil, `{"user_id":%q,"timestamp":%d,"page":"/<b>bold</b>"}`, hostileUser, time.Now().Unix())
