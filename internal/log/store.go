@@ -203,6 +203,9 @@ func (s *Store) settle(o opening) error {
 	if err := s.fsys.SyncAll(); err != nil {
 		return err
 	}
+	if err := s.keepProducers(); err != nil {
+		return err
+	}
 	if err := s.checkpointer.writePoints(nil); err != nil {
 		return err
 	}
@@ -210,6 +213,22 @@ func (s *Store) settle(o opening) error {
 		return nil
 	}
 	return s.fsys.Remove(failedSyncFile)
+}
+
+// keepProducers writes the snapshots that recovery points at the logs' ends
+// presume: the next start reads no producers below its recovery point.
+func (s *Store) keepProducers() error {
+	for _, l := range s.logs {
+		if l.failed.Load() != nil {
+			continue
+		}
+		if t, changed := l.checkpointTarget(); changed {
+			if err := t.prepare(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (s *Store) start() {
