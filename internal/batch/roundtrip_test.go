@@ -2,6 +2,7 @@ package batch
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -21,7 +22,7 @@ func TestRoundTrip(t *testing.T) {
 	)
 	rapid.Check(t, func(rt *rapid.T) {
 		codec := rapid.SampledFrom(codecs).Draw(rt, "codec")
-		want := rapid.SliceOfN(drawRecord(), 1, 40).Draw(rt, "records")
+		want := drawRecords(rt)
 		builder.Reset(BuilderOptions{Codec: codec, ProducerID: NoProducerID})
 		for _, r := range want {
 			builder.Append(r.Timestamp, r.Key, r.Value, r.Headers)
@@ -77,17 +78,46 @@ func requireRecord(t failer, got View, want record.Record) {
 
 func sameBytes(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == nil) }
 
+// drawRecords draws a few records and repeats them up to a drawn number. Sizes
+// and numbers lie where varints get longer as often as anywhere else.
+func drawRecords(t *rapid.T) []record.Record {
+	some := rapid.SliceOfN(drawRecord(), 1, 10).Draw(t, "records")
+	number := rapid.OneOf(rapid.IntRange(1, 20), rapid.SampledFrom([]int{63, 64, 65, 8191, 8192, 8193})).Draw(t, "number")
+	if number > 1000 {
+		some = []record.Record{{Timestamp: some[0].Timestamp, Value: []byte("v")}, {Timestamp: some[len(some)-1].Timestamp}}
+	}
+	records := make([]record.Record, number)
+	for i := range records {
+		records[i] = some[i%len(some)]
+	}
+	return records
+}
+
 func drawRecord() *rapid.Generator[record.Record] {
-	nullable := rapid.OneOf(rapid.Just([]byte(nil)), rapid.SliceOfN(rapid.Byte(), 0, 200))
 	header := rapid.Custom(func(t *rapid.T) record.Header {
-		return record.Header{Key: rapid.StringN(0, 70, 140).Draw(t, "name"), Value: nullable.Draw(t, "header value")}
+		return record.Header{Key: rapid.StringN(0, 70, 140).Draw(t, "name"), Value: drawBytes().Draw(t, "header value")}
 	})
 	return rapid.Custom(func(t *rapid.T) record.Record {
 		return record.Record{
-			Timestamp: record.Timestamp(rapid.Int64().Draw(t, "timestamp")),
-			Key:       nullable.Draw(t, "key"),
-			Value:     nullable.Draw(t, "value"),
+			Timestamp: record.Timestamp(rapid.OneOf(rapid.Int64Range(1700000000000, 1700000020000), rapid.Int64()).Draw(t, "timestamp")),
+			Key:       drawBytes().Draw(t, "key"),
+			Value:     drawBytes().Draw(t, "value"),
 			Headers:   rapid.SliceOfN(header, 0, 3).Draw(t, "headers"),
 		}
+	})
+}
+
+// drawBytes draws null, and noise of any length up to 20 and around the lengths
+// at which a varint gets longer.
+func drawBytes() *rapid.Generator[[]byte] {
+	size := rapid.OneOf(rapid.IntRange(-1, 20), rapid.SampledFrom([]int{62, 63, 64, 65, 8191, 8192, 70000}))
+	return rapid.Custom(func(t *rapid.T) []byte {
+		n := size.Draw(t, "size")
+		if n < 0 {
+			return nil
+		}
+		b := make([]byte, n)
+		rand.NewChaCha8([32]byte{rapid.Byte().Draw(t, "seed")}).Read(b)
+		return b
 	})
 }
