@@ -1,5 +1,7 @@
 package wire
 
+import "strings"
+
 func flexibleAt(key, version int16) bool { return byKey[key].flexibleAt(version) }
 
 // encoder appends a response body.
@@ -43,7 +45,9 @@ func (e *encoder) message(s string) {
 		e.textLength(-1)
 		return
 	}
-	s = s[:min(len(s), maxMessage)]
+	if len(s) > maxMessage {
+		s = strings.ToValidUTF8(s[:maxMessage], "")
+	}
 	e.textLength(len(s))
 	e.dst = append(e.dst, s...)
 }

@@ -257,6 +257,19 @@ func TestStopEndsAWaitingRead(t *testing.T) {
 	})
 }
 
+// The deadlines of a first read do not undo a Stop that came before it.
+func TestStopBeforeTheFirstRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t, wire.Limits{})
+		p.Stop()
+		start := time.Now()
+		if _, err := p.ReadFrame(t.Context()); !errors.Is(err, wire.ErrStopped) {
+			t.Errorf("got %v, want ErrStopped", err)
+		}
+		equal(t, "waited", time.Since(start), 0)
+	})
+}
+
 func TestReaderRemembersTheClientID(t *testing.T) {
 	p := newPeer(t, wire.Limits{})
 	for _, id := range []string{"a", "a", "bb", "", "a"} {

@@ -118,13 +118,18 @@ func eachShape(check func(h Header, s *shape)) {
 }
 
 // Arrays of the smallest elements, around the sizes at which they become too
-// expensive: what is accepted stays within the bound.
+// expensive: what is accepted stays within the bound. The largest ones are
+// tried in the last version only, to save time.
 func TestManyTinyElements(t *testing.T) {
 	accepted, refused := 0, 0
 	eachShape(func(h Header, s *shape) {
+		counts := []int{100, 900, 3000}
+		if h.Version == byKey[h.Key].max {
+			counts = append(counts, MaxElements-10, MaxElements+10)
+		}
 		for slot := range s.lists {
-			for _, text := range []int{0, 7} {
-				for _, count := range []int{100, 900, 3000, 99_990, 100_010} {
+			for _, count := range counts {
+				for _, text := range []int{0, 7} {
 					_, err := checkCost(t, h, bomb{s: s, slot: slot, count: count, text: text}.body())
 					switch {
 					case err == nil:
@@ -138,7 +143,7 @@ func TestManyTinyElements(t *testing.T) {
 			}
 		}
 	})
-	if accepted < 500 || refused < 500 {
+	if accepted < 500 || refused < 200 {
 		t.Errorf("%d bodies were accepted, %d refused: the sizes do not lie around the bound", accepted, refused)
 	}
 }

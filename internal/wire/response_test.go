@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -93,6 +95,19 @@ func TestFetchResponseReadsBackInKmsg(t *testing.T) {
 			readResponse(t, got, version, slices.Concat(resp.AppendFrame(nil, 99)...), 99)
 			compareFetch(t, got, &resp, names)
 		}
+	}
+}
+
+func TestLongMessagesAreCutAtARune(t *testing.T) {
+	req := wire.ProduceRequest{Version: 9, Topics: []wire.ProduceTopic{{Partitions: make([]wire.ProducePartition, 1)}}, Partitions: make([]wire.ProducePartition, 1)}
+	var resp wire.ProduceResponse
+	resp.Reset(&req)
+	resp.Fail(87, "x"+strings.Repeat("\u00fc", 40_000))
+	got := kmsg.NewPtrProduceResponse()
+	readResponse(t, got, 9, wire.AppendResponse(nil, 7, &resp), 7)
+	message := textOf(got.Topics[0].Partitions[0].ErrorMessage)
+	if !utf8.ValidString(message) || len(message) < 1000 || len(message) > 1024 {
+		t.Errorf("the message became %d bytes, valid UTF-8: %v", len(message), utf8.ValidString(message))
 	}
 }
 

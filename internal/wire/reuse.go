@@ -8,15 +8,13 @@ const keepBytes = 256 << 10
 
 func tooRoomy[T any](s []T) bool { return cap(s)*int(unsafe.Sizeof(*new(T))) > keepBytes }
 
-// resized is s with length n and all elements zero. It allocates only when the
-// room is too small, and then exactly.
+// resized is s with length n, for a caller that sets every field of every
+// element. It allocates only when the room is too small, and then exactly.
 func resized[T any](s []T, n int) []T {
 	if cap(s) < n || tooRoomy(s) && n < cap(s)/4 {
 		return make([]T, n)
 	}
-	s = s[:n]
-	clear(s)
-	return s
+	return s[:n]
 }
 
 // emptied is s with length 0, to be appended to.

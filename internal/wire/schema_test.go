@@ -220,9 +220,24 @@ func TestArraySlots(t *testing.T) {
 	}
 	for _, a := range served {
 		for i := range a.shapes {
+			checkElements(t, &a, &a.shapes[i])
 			if c := a.shapes[i].lists; c > len(walker{}.counts) {
 				t.Errorf("%s has %d arrays: walker counts %d", a.name, c, len(walker{}.counts))
 			}
 		}
+	}
+}
+
+// An element takes at least a byte: a count is divided by it.
+func checkElements(t *testing.T, a *api, s *shape) {
+	t.Helper()
+	for _, n := range s.nodes {
+		if n.kind != list {
+			continue
+		}
+		if n.elem.min < 1 {
+			t.Errorf("%s: an element of %s may take no bytes", a.name, n.name)
+		}
+		checkElements(t, a, n.elem)
 	}
 }

@@ -218,7 +218,7 @@ func (w *walker) tags(s *shape) *FrameError {
 	if err != nil {
 		return err
 	}
-	if left := len(w.buf) - w.pos; int(count) > left/2 {
+	if left := len(w.buf) - w.pos; uint64(count) > uint64(left/2) {
 		return w.malformed("%d tags claimed, but %d bytes are left", count, left)
 	}
 	w.markTags(at)
@@ -248,7 +248,7 @@ func (w *walker) tag(s *shape) (known bool, err *FrameError) {
 	if err != nil {
 		return false, err
 	}
-	if left := len(w.buf) - w.pos; int(size) > left {
+	if left := len(w.buf) - w.pos; uint64(size) > uint64(left) {
 		return false, w.malformed("tag %d: size %d, but %d bytes are left", number, size, left)
 	}
 	end := w.pos + int(size)
