@@ -15,7 +15,8 @@ const MaxDeadLetters = 1000
 type DeadLetter struct {
 	record.TopicPartition
 	Offset    record.Offset
-	Timestamp record.Timestamp // of the record, not of the event
+	Events    int64            // 1; for damage, the offsets that cannot be read
+	Timestamp record.Timestamp // of the record, not of the event; NoTimestamp for damage
 	Reason    Reason
 	Detail    string
 }
@@ -23,7 +24,8 @@ type DeadLetter struct {
 // deadLetters is a ring of the newest malformed events.
 type deadLetters struct {
 	ring     []DeadLetter
-	total    int64
+	added    int64 // letters ever added to the ring
+	events   int64 // what they stand for
 	byReason map[Reason]int64
 }
 
@@ -35,10 +37,11 @@ func (d *deadLetters) add(l DeadLetter) {
 	if len(d.ring) < MaxDeadLetters {
 		d.ring = append(d.ring, l)
 	} else {
-		d.ring[d.total%MaxDeadLetters] = l
+		d.ring[d.added%MaxDeadLetters] = l
 	}
-	d.total++
-	d.byReason[l.Reason]++
+	d.added++
+	d.events += l.Events
+	d.byReason[l.Reason] += l.Events
 }
 
 // newest is a copy of the n newest, newest first.
@@ -46,7 +49,7 @@ func (d *deadLetters) newest(n int) []DeadLetter {
 	n = min(n, len(d.ring))
 	letters := make([]DeadLetter, n)
 	for i := range n {
-		letters[i] = d.ring[(d.total-1-int64(i))%MaxDeadLetters]
+		letters[i] = d.ring[(d.added-1-int64(i))%MaxDeadLetters]
 	}
 	return letters
 }

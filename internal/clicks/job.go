@@ -156,10 +156,42 @@ func (j *Job) count(ctx context.Context) error {
 				return err
 			}
 		}
+		if damage, ok := errors.AsType[client.CorruptError](err); ok {
+			err = j.passDamage(ctx, consumer, damage.TopicPartition)
+		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// passDamage goes on behind records that the broker cannot serve, and lists
+// them. Other errors that came with this one come again with the next poll.
+func (j *Job) passDamage(ctx context.Context, consumer *client.Consumer, tp record.TopicPartition) error {
+	partitions, err := j.ends(ctx)
+	if err != nil {
+		return err
+	}
+	from, end := j.results.position(tp.Partition), record.Offset(0)
+	for _, p := range partitions {
+		if p.Partition == tp.Partition {
+			from, end = max(from, p.Start), p.End
+		}
+	}
+	if from >= end {
+		return nil // passed already: the error was on its way before
+	}
+	next, err := consumer.PassDamage(ctx, tp, from, end)
+	if err != nil {
+		return err
+	}
+	letter := DeadLetter{
+		TopicPartition: tp, Offset: from, Events: int64(next - from), Timestamp: record.NoTimestamp, Reason: Damaged,
+		Detail: fmt.Sprintf("offsets %d to %d cannot be read: what the broker has stored there is damaged", from, next-1),
+	}
+	j.options.Logger.Error("damaged records are not counted", "job", JobName, "topic", tp.Topic, "partition", tp.Partition, "from", from, "to", next-1)
+	j.results.apply(&chunk{partition: tp.Partition, next: next, dead: []DeadLetter{letter}}, j.options.Now())
+	return nil
 }
 
 // ends asks for the log's start and end per partition: where readiness is
@@ -239,7 +271,7 @@ func (c *counter) count(p record.Partition, records []record.Record, next record
 }
 
 func deadLetterOf(r *record.Record, err error) DeadLetter {
-	letter := DeadLetter{TopicPartition: r.TopicPartition, Offset: r.Offset, Timestamp: r.Timestamp, Reason: InvalidJSON, Detail: err.Error()}
+	letter := DeadLetter{TopicPartition: r.TopicPartition, Offset: r.Offset, Events: 1, Timestamp: r.Timestamp, Reason: InvalidJSON, Detail: err.Error()}
 	if fault, ok := errors.AsType[*MalformedError](err); ok {
 		letter.Reason, letter.Detail = fault.Reason, fault.Detail
 	}

@@ -10,7 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 	"go.uber.org/goleak"
 
@@ -217,6 +219,50 @@ func TestJobCountsANewTopicOfTheSameName(t *testing.T) {
 				t.Error("ana clicked in the deleted topic only")
 			}
 		})
+	}
+}
+
+// TestJobPassesDamage makes the cluster refuse offsets 3 to 6 as damaged, as a
+// broker does that found rot on its disk.
+func TestJobPassesDamage(t *testing.T) {
+	cluster := kfake.MustCluster(kfake.NumBrokers(1), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
+	defer cluster.Close()
+	const from, to = 3, 7
+	cluster.ControlKey(int16(kmsg.Fetch), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		fetch := request.(*kmsg.FetchRequest)
+		if len(fetch.Topics) == 0 || fetch.Topics[0].Partitions[0].FetchOffset < from || fetch.Topics[0].Partitions[0].FetchOffset >= to {
+			return nil, nil, false
+		}
+		partition := kmsg.NewFetchResponseTopicPartition()
+		partition.ErrorCode = kerr.CorruptMessage.Code
+		topic := kmsg.NewFetchResponseTopic()
+		topic.Topic, topic.TopicID = fetch.Topics[0].Topic, fetch.Topics[0].TopicID
+		topic.Partitions = append(topic.Partitions, partition)
+		response := fetch.ResponseKind().(*kmsg.FetchResponse)
+		response.Topics = append(response.Topics, topic)
+		return response, nil, true
+	})
+	c := client.Config{Brokers: cluster.ListenAddrs()}
+	j := start(t, c, nil)
+	send(t, c, event("ana", "/"), event("ana", "/"), event("ana", "/"))
+	eventually(t, "3 clicks", func() bool { return j.Totals().Clicks == 3 })
+	for range 7 {
+		send(t, c, event("ana", "/")) // each in a batch of its own
+	}
+	eventually(t, "what lies behind the damage", func() bool { return j.Totals().AsOf.Offsets[0] == 10 })
+	letters, byReason, _ := j.DeadLetters(10)
+	if got := j.Totals().Clicks; got != 6 || byReason[Damaged] != to-from {
+		t.Errorf("%d clicks and %d damaged events, want 6 and %d", got, byReason[Damaged], to-from)
+	}
+	lost := make(map[record.Offset]bool)
+	for _, l := range letters {
+		for i := range l.Events {
+			lost[l.Offset+record.Offset(i)] = true
+		}
+	}
+	if len(lost) != to-from || !lost[from] || !lost[to-1] {
+		t.Errorf("the letters name the offsets %v, want %d to %d", lost, from, to-1)
 	}
 }
 

@@ -138,7 +138,7 @@ func (r *results) totals() Totals {
 		DemoClicks:          r.mu.demo,
 		Users:               int64(len(r.mu.users.entries)),
 		Pages:               int64(len(r.mu.pages.entries)),
-		DeadLetters:         r.mu.dead.total,
+		DeadLetters:         r.mu.dead.events,
 		UntrackedUserClicks: r.mu.users.untracked,
 		UntrackedPageClicks: r.mu.pages.untracked,
 		AsOf:                r.asOfLocked(),

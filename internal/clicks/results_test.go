@@ -96,7 +96,7 @@ func TestWatermarkIsTheLeastOfThePartitions(t *testing.T) {
 	}
 	r.apply(&chunk{partition: 0, next: 1, clicks: []Click{{User: []byte("a"), Page: []byte("/"), At: 9000}}}, time.Time{})
 	r.apply(&chunk{partition: 1, next: 2, clicks: []Click{{User: []byte("a"), Page: []byte("/"), At: 5000}, {User: []byte("a"), Page: []byte("/"), At: 1000}}}, time.Time{})
-	r.apply(&chunk{partition: 2, next: 1, dead: []DeadLetter{{Reason: NoValue}}}, time.Time{})
+	r.apply(&chunk{partition: 2, next: 1, dead: []DeadLetter{{Reason: NoValue, Events: 1}}}, time.Time{})
 	if got, want := r.totals().AsOf.Watermark, record.Timestamp(5000).Time(); !got.Equal(want) {
 		t.Errorf("the watermark is %v, want %v", got, want)
 	}
@@ -156,7 +156,7 @@ func heapBytes() int64 {
 func TestDeadLettersKeepTheNewest(t *testing.T) {
 	d := newDeadLetters()
 	for i := range 2*MaxDeadLetters + 7 {
-		d.add(DeadLetter{Offset: record.Offset(i), Reason: Reasons()[i%2]})
+		d.add(DeadLetter{Offset: record.Offset(i), Events: 1, Reason: Reasons()[i%2]})
 	}
 	letters := d.newest(MaxDeadLetters + 1)
 	if len(letters) != MaxDeadLetters || letters[0].Offset != 2*MaxDeadLetters+6 || letters[len(letters)-1].Offset != MaxDeadLetters+7 {

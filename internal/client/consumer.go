@@ -93,7 +93,7 @@ type Subscription struct {
 // one goroutine; Close may come from another.
 type Consumer struct {
 	client  *kgo.Client
-	brokers []string
+	config  Config                // with defaults
 	batches []Batch               // reused between polls
 	records []record.Record       // backs Batch.Records; reused between polls
 	seen    map[record.Topic]bool // topics of which records were handed over
@@ -107,7 +107,7 @@ func NewConsumer(c Config, s Subscription) (*Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Consumer{client: client, brokers: c.Brokers, seen: make(map[record.Topic]bool)}, nil
+	return &Consumer{client: client, config: c, seen: make(map[record.Topic]bool)}, nil
 }
 
 func (c Config) consumerOptions() []kgo.Opt {
@@ -169,7 +169,7 @@ func (s Subscription) options(c Config) []kgo.Opt {
 //
 // A *PositionError is reported once, then the partition goes on at its log
 // start. A CorruptError comes with every try to read on: that partition stands
-// still until its position is set elsewhere. After an UnknownTopicError the
+// still until PassDamage. After an UnknownTopicError the
 // topic was deleted, and perhaps created anew with other records under the same
 // offsets: this consumer is of no more use. When ctx ends, its error is
 // returned alone.
@@ -270,13 +270,13 @@ func (c *Consumer) fault(tp record.TopicPartition, err error) error {
 	case kerr.IsRetriable(err):
 		return nil
 	}
-	return fmt.Errorf("read %s: %w", tp, translate(err, c.brokers))
+	return fmt.Errorf("read %s: %w", tp, translate(err, c.config.Brokers))
 }
 
 // Commit stores, for the group, that everything handed over so far is done.
 func (c *Consumer) Commit(ctx context.Context) error {
 	if err := c.client.CommitUncommittedOffsets(ctx); err != nil {
-		return fmt.Errorf("commit offsets: %w", translate(err, c.brokers))
+		return fmt.Errorf("commit offsets: %w", translate(err, c.config.Brokers))
 	}
 	return nil
 }
