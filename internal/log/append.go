@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"millrace/internal/batch"
+	"millrace/internal/vfs"
 	"millrace/record"
 )
 
@@ -69,11 +70,17 @@ func (l *Log) Append(b []byte, o AppendOptions) (Appended, error) {
 	if err := l.maybeRoll(headers, int64(len(b)), cfg, nowMs); err != nil {
 		return Appended{}, err
 	}
+	seg := l.view.Load().active()
+	f, err := seg.openData()
+	if err != nil {
+		return Appended{}, fmt.Errorf("append to %s: %w", l.tp, err)
+	}
+	defer seg.data.release() // after account has pinned it
 	base := l.patch(b, headers, cfg, nowMs)
-	if err := l.write(b); err != nil {
+	if err := l.write(seg, f, b); err != nil {
 		return Appended{}, err
 	}
-	return l.account(headers, base, int64(len(b)), cfg, nowMs, o.Sync), nil
+	return l.account(seg, headers, base, int64(len(b)), cfg, nowMs, o.Sync), nil
 }
 
 // inspect splits b and holds each batch against the topic's limits.
@@ -181,16 +188,10 @@ func (l *Log) stamp(one []byte, crc uint32, nowMs int64) {
 
 // write puts b at the end of the active segment. What a failed write leaves
 // behind is cut off again.
-func (l *Log) write(b []byte) error {
-	seg := l.view.Load().active()
-	f, err := seg.openData()
-	if err != nil {
-		return fmt.Errorf("append to %s: %w", l.tp, err) // nothing was touched: try again
-	}
-	defer seg.data.release()
+func (l *Log) write(seg *segment, f vfs.File, b []byte) error {
 	end := seg.size.Load()
 	l.appender.iov[0] = b
-	_, err = f.Writev(l.appender.iov[:], end)
+	_, err := f.Writev(l.appender.iov[:], end)
 	l.appender.iov[0] = nil
 	if err == nil {
 		return nil
@@ -210,9 +211,8 @@ func isNoSpace(err error) bool {
 }
 
 // account makes the written batches part of the log.
-func (l *Log) account(headers []batch.Header, base record.Offset, n int64, cfg *Config, nowMs int64, sync bool) Appended {
+func (l *Log) account(seg *segment, headers []batch.Header, base record.Offset, n int64, cfg *Config, nowMs int64, sync bool) Appended {
 	a := &l.appender
-	seg := l.view.Load().active()
 	position := seg.size.Load()
 	for _, h := range headers {
 		a.index.add(h, position)
@@ -239,7 +239,7 @@ func (l *Log) wrote(seg *segment, end int64, next record.Offset, n int64, cfg *C
 	t.Lock()
 	if !seg.unsynced {
 		seg.unsynced = true
-		seg.data.tryAcquire() // the pin; open, since the appender holds it too
+		seg.data.tryAcquire() // the pin: Append holds a reference, so it is open
 		t.unsynced = append(t.unsynced, seg)
 	}
 	t.bytes += n

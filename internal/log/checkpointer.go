@@ -98,7 +98,6 @@ func (l *Log) checkpointTarget() (t checkpointTarget, changed bool) {
 	defer l.appender.Unlock()
 	t = checkpointTarget{log: l, point: l.NextOffset()}
 	if p := &l.appender.producers; p.changed {
-		p.expire(l.store.opts.Now().Add(-l.store.opts.ProducerExpiration).UnixMilli())
 		t.snapshot = p.encode()
 		p.changed = false
 	}

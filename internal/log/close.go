@@ -20,7 +20,7 @@ func (s *Store) Close() error {
 func (s *Store) close() error {
 	s.closing.Store(true)
 	s.changes.Lock() // a Create or Delete in progress ends first
-	s.changes.Unlock()
+	defer s.changes.Unlock()
 	logs := s.allLogs()
 	for _, l := range logs {
 		l.appender.Lock() // an append in progress ends first

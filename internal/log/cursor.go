@@ -160,7 +160,7 @@ func (c *cursor) checksum(from, to int64) (sum uint32, err error) {
 			return 0, err
 		}
 		if len(b) == 0 {
-			return 0, io.ErrUnexpectedEOF
+			return 0, bad("the file ends inside the batch")
 		}
 		sum = crc32.Update(sum, castagnoli, b)
 		from += int64(len(b))

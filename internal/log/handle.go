@@ -23,8 +23,8 @@ type handle struct {
 // handleCache bounds the open files of a store. The bound is soft: files that
 // are in use, or pinned because they hold unsynced bytes, stay open beyond it.
 type handleCache struct {
-	fsys vfs.FS
-	max  int
+	max     int
+	pressed func() // asks for a sync, which takes pins away; must not block
 
 	mu   sync.Mutex
 	open []*handle // those on which the cache holds a reference
@@ -68,8 +68,8 @@ func (c *handleCache) acquire(h *handle, name string, open func(string) (vfs.Fil
 	if h.retired {
 		return nil, errRetired
 	}
-	if len(c.open) >= c.max {
-		c.evictLocked()
+	if c.evictLocked(); len(c.open) >= c.max {
+		c.pressed() // too many files hold unsynced bytes
 	}
 	file, err := open(name)
 	if err != nil {
@@ -82,9 +82,16 @@ func (c *handleCache) acquire(h *handle, name string, open func(string) (vfs.Fil
 	return file, nil
 }
 
-// evictLocked closes one file that nobody uses, if there is one.
+// evictProbes bounds how many files one open looks at to make room: more than
+// one is closed if the cache had to grow beyond its bound before.
+const evictProbes = 64
+
+// evictLocked closes files that nobody uses until there is room for one.
 func (c *handleCache) evictLocked() {
-	for range 2 * len(c.open) {
+	for range evictProbes {
+		if len(c.open) < c.max {
+			return
+		}
 		c.hand = (c.hand + 1) % len(c.open)
 		h := c.open[c.hand]
 		if h.used.Swap(false) {
@@ -93,7 +100,6 @@ func (c *handleCache) evictLocked() {
 		if h.refs.CompareAndSwap(1, 0) {
 			c.dropLocked(h)
 			_ = h.file.Close()
-			return
 		}
 	}
 }

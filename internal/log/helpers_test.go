@@ -160,3 +160,18 @@ func checkData(t testing.TB, data []byte, off record.Offset) record.Offset {
 	}
 	return off
 }
+
+// tryOpen opens and closes the directory.
+func tryOpen(t testing.TB, dir string) error {
+	t.Helper()
+	fsys, err := vfs.OpenOS(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fsys.Close()
+	s, err := Open(fsys, Options{})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}

@@ -194,9 +194,14 @@ func (l *Log) recover(found dirFiles, o opening, report *PartitionReport) error 
 		// synced, most likely, and a wrong cut is worse than a wrong alarm.
 		point = found.segments[len(found.segments)-1].base
 	}
-	s := &scan{log: l, report: report, clean: o.clean, again: o.again, point: point, segments: found.segments}
+	s := &scan{log: l, report: report, clean: o.clean, point: point, segments: found.segments}
 	if err := s.belowStart(start); err != nil {
 		return err
+	}
+	if o.again {
+		if err := s.copyUnsynced(); err != nil {
+			return err
+		}
 	}
 	if len(s.segments) > 0 {
 		if err := s.run(); err != nil {

@@ -142,6 +142,9 @@ func extend(f vfs.File, position int64, n int, buf []byte) ([]byte, error) {
 // error says why the first batch is not accepted.
 func (r *reader) accept(b []byte, next record.Offset) (n int, after record.Offset, err error) {
 	epochs := r.log.epochs.Load()
+	if len(b) == 0 {
+		return 0, next, bad("the file ends before its records do")
+	}
 	for n < len(b) && next < r.highWatermark {
 		h, err := batch.ParseHeader(b[n:])
 		if err != nil {

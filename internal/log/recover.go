@@ -2,7 +2,6 @@ package log
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"millrace/internal/batch"
@@ -18,7 +17,6 @@ type scan struct {
 
 	clean bool          // the last stop was clean: no torn tail, only rot
 	point record.Offset // recovery point: all below was synced
-	again bool          // a sync failed before: write what lies above the point once more
 
 	segments []*segment
 	index    *indexWriter // of the last segment
@@ -140,9 +138,6 @@ func (s *scan) walk(seg *segment, f vfs.File, limit record.Offset, prove bool) (
 	if provenFrom >= 0 && c.end > provenFrom && !s.clean {
 		s.report.ScannedBytes += c.end - provenFrom
 		s.touched = true
-		if s.again {
-			return false, rewrite(c, f, provenFrom)
-		}
 	}
 	return false, nil
 }
@@ -208,26 +203,6 @@ func (c *cursor) previous(seg *segment) (pos int64, next record.Offset) {
 		back.pass(h)
 	}
 	return pos, next
-}
-
-// rewrite writes what lies in the file from pos on once more. After a failed sync
-// the page cache may call bytes clean that never reached the disk, and a later
-// sync would pass them by.
-func rewrite(c *cursor, f vfs.File, pos int64) error {
-	for pos < c.end {
-		b, err := c.bytes(pos, windowSize)
-		if err != nil {
-			return err
-		}
-		if len(b) == 0 {
-			return errors.New("the file got shorter")
-		}
-		if _, err := f.Writev([][]byte{b}, pos); err != nil {
-			return err
-		}
-		pos += int64(len(b))
-	}
-	return nil
 }
 
 // endOfDamaged guesses the offset behind the damaged batch at the cursor, the

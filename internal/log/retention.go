@@ -12,6 +12,8 @@ type retention struct {
 	store *Store
 	kick  chan struct{} // capacity 1
 	ended chan struct{}
+	guard clockGuard
+	last  time.Time // of the last pass
 }
 
 func newRetention(s *Store) *retention {
@@ -44,10 +46,21 @@ func (r *retention) run() {
 // pass decides for all logs, makes the new log starts durable in one write, and
 // removes what lies below them.
 func (r *retention) pass() {
-	nowMs := r.store.opts.Now().UnixMilli()
+	now := r.store.opts.Now()
+	elapsed := now.Sub(r.last) // by the monotonic clock, unless a test has none
+	r.last = now
+	if !r.guard.trusts(now, elapsed) {
+		r.store.opts.Logger.Error("the clock leapt forward: nothing expires for an hour after that, in case it is wrong", "now", now)
+		return
+	}
+	nowMs := now.UnixMilli()
 	starts := map[*Log]record.Offset{}
 	for _, l := range r.store.allLogs() {
-		if !l.configured.Load() || l.stopped() != nil {
+		if l.stopped() != nil {
+			continue
+		}
+		l.expireProducers(nowMs)
+		if !l.configured.Load() {
 			continue
 		}
 		if err := l.sealExpired(nowMs); err != nil {
@@ -69,6 +82,13 @@ func (r *retention) pass() {
 	if err := r.store.advance(starts); err != nil {
 		r.store.opts.Logger.Warn("retention removed nothing", "error", err)
 	}
+}
+
+// expireProducers forgets idempotent producers that are idle for too long.
+func (l *Log) expireProducers(nowMs int64) {
+	l.appender.Lock()
+	defer l.appender.Unlock()
+	l.appender.producers.expire(nowMs - l.store.opts.ProducerExpiration.Milliseconds())
 }
 
 // retained is the log start by the topic's retention: segments go from the oldest

@@ -2,6 +2,7 @@ package log
 
 import (
 	"fmt"
+	"math"
 
 	"millrace/internal/batch"
 	"millrace/record"
@@ -16,17 +17,20 @@ func (l *Log) maybeRoll(headers []batch.Header, n int64, cfg *Config, nowMs int6
 	if size == 0 || a.rollFrom > nowMs { // the clock went back: count from here
 		a.rollFrom = nowMs
 	}
-	var records record.Offset
-	for _, h := range headers {
-		records += record.Offset(h.LastOffsetDelta) + 1
-	}
-	fits := relativeOffsetFits(seg.base, l.NextOffset()+records)
-	full := size+n > cfg.SegmentBytes
+	full := size+n > min(cfg.SegmentBytes, math.MaxInt32) || !relativeOffsetFits(seg.base, l.NextOffset()+recordsIn(headers))
 	old := nowMs-a.rollFrom >= cfg.SegmentMs
-	if fits && (size == 0 || !full && !old) {
+	if size == 0 || !full && !old {
 		return nil
 	}
 	return l.roll(nowMs)
+}
+
+// recordsIn is how many offsets the batches take.
+func recordsIn(headers []batch.Header) (n record.Offset) {
+	for _, h := range headers {
+		n += record.Offset(h.LastOffsetDelta) + 1
+	}
+	return n
 }
 
 // roll seals the active segment and starts an empty one at the next offset. Its

@@ -73,9 +73,9 @@ func Open(fsys vfs.FS, o Options) (*Store, error) {
 
 func newStore(fsys vfs.FS, o Options, lock io.Closer) *Store {
 	s := &Store{fsys: fsys, opts: o, lock: lock, quit: make(chan struct{}), logs: map[record.TopicPartition]*Log{}}
-	s.handles = &handleCache{fsys: fsys, max: o.MaxOpenFiles}
 	s.space = space{fsys: fsys, reserve: o.ReserveBytes, logger: o.Logger}
 	s.syncer = newSyncer(s)
+	s.handles = &handleCache{max: o.MaxOpenFiles, pressed: func() { s.syncer.all() }}
 	s.checkpointer = newCheckpointer(s)
 	s.retention = newRetention(s)
 	return s

@@ -42,7 +42,7 @@ func (l *Log) readable(v *view, i int) (end int64, endOffset record.Offset) {
 // step gives the batch at the cursor, which pass leaves behind, or the damage
 // there, which is left behind already. errEnd at the end.
 func (w *walker) step() (batch.Header, *damage, error) {
-	if d, known := w.seg.damageAt(w.pos); known {
+	if d, known := w.seg.damageAt(w.pos); known && w.next < d.to { // missing records have no bytes: pass them once
 		w.pos, w.next = d.end, d.to
 		return batch.Header{}, &d, nil
 	}
