@@ -405,3 +405,39 @@ func TestProducerIDsCostTheSame(t *testing.T) {
 		t.Errorf("%d calls cost %d syncs", calls, used)
 	}
 }
+
+// A small request cannot ask for an answer without bound: a topic is described
+// once however often it is named, and answers that are large all the same take
+// their memory from a budget.
+func TestAnswersAreInProportion(t *testing.T) {
+	n := serve(t, broker.Config{FS: crashfs.New()})
+	c := dial(t, n.addr)
+	c.createTopic("wide", 1000)
+	var names []string
+	for range 50_000 {
+		names = append(names, "wide")
+	}
+	if got := len(c.metadata(true, names...)); got != 1 {
+		t.Errorf("Metadata describes the topic %d times", got)
+	}
+	dirs := kmsg.NewPtrDescribeLogDirsRequest()
+	for range 500 { // more is refused as too large once decoded
+		topic := kmsg.NewDescribeLogDirsRequestTopic()
+		topic.Topic, topic.Partitions = "wide", []int32{7}
+		dirs.Topics = append(dirs.Topics, topic)
+	}
+	if dir := call[*kmsg.DescribeLogDirsResponse](c, 4, dirs).Dirs[0]; len(dir.Topics) != 1 || len(dir.Topics[0].Partitions) != 1 {
+		t.Errorf("DescribeLogDirs describes %d topics", len(dir.Topics))
+	}
+	configs := kmsg.NewPtrDescribeConfigsRequest()
+	for range 1200 {
+		resource := kmsg.NewDescribeConfigsRequestResource()
+		resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeTopic, "wide"
+		configs.Resources = append(configs.Resources, resource)
+	}
+	resp := call[*kmsg.DescribeConfigsResponse](c, 4, configs)
+	if first, last := resp.Resources[0], resp.Resources[1199]; first.ErrorCode != 0 || last.ErrorCode != 42 || len(last.Configs) != 0 {
+		t.Errorf("DescribeConfigs: codes %d and %d, want 0 and INVALID_REQUEST (42)", first.ErrorCode, last.ErrorCode)
+	}
+	waitUntil(t, "all memory is given back", func() bool { return n.AnswerMemoryBytes() == 0 })
+}

@@ -12,8 +12,12 @@ import (
 func (b *Broker) alterConfigs(_ *conn, req *kmsg.AlterConfigsRequest) reply {
 	return later(func() response {
 		resp := req.ResponseKind().(*kmsg.AlterConfigsResponse)
+		asked := countNames(req.Resources, func(r kmsg.AlterConfigsRequestResource) string { return r.ResourceName })
 		for _, resource := range req.Resources {
 			err := b.alter(resource.ResourceType, resource.ResourceName, req.ValidateOnly, func(settings map[string]string) error {
+				if asked[resource.ResourceName] > 1 {
+					return errNamedTwice
+				}
 				clear(settings)
 				for _, config := range resource.Configs {
 					if err := setSetting(settings, config.Name, config.Value); err != nil {
@@ -35,8 +39,12 @@ func (b *Broker) alterConfigs(_ *conn, req *kmsg.AlterConfigsRequest) reply {
 func (b *Broker) incrementalAlterConfigs(_ *conn, req *kmsg.IncrementalAlterConfigsRequest) reply {
 	return later(func() response {
 		resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
+		asked := countNames(req.Resources, func(r kmsg.IncrementalAlterConfigsRequestResource) string { return r.ResourceName })
 		for _, resource := range req.Resources {
 			err := b.alter(resource.ResourceType, resource.ResourceName, req.ValidateOnly, func(settings map[string]string) error {
+				if asked[resource.ResourceName] > 1 {
+					return errNamedTwice
+				}
 				return applyOperations(settings, resource.Configs)
 			})
 			r := kmsg.NewIncrementalAlterConfigsResponseResource()
@@ -47,6 +55,8 @@ func (b *Broker) incrementalAlterConfigs(_ *conn, req *kmsg.IncrementalAlterConf
 		return resp
 	})
 }
+
+var errNamedTwice = refused(kerr.InvalidRequest, "the resource occurs more than once in the request")
 
 // alter changes one resource's settings, or checks whether it could.
 func (b *Broker) alter(kind kmsg.ConfigResourceType, name string, validateOnly bool, edit func(map[string]string) error) error {

@@ -30,8 +30,8 @@ type Broker struct {
 	handlers    [maxAPIKey]handler
 
 	requestBudget *wire.Budget
+	answerBudget  *wire.Budget
 	framePool     wire.Pool
-	fetchBudget   *wire.Budget
 	pools
 
 	// running ends when Close begins; every connection's ctx is below it.
@@ -77,7 +77,7 @@ func newBroker(cfg Config, store *log.Store) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, logger: cfg.Logger, complaints: newComplaints(cfg.Logger), store: store,
 		requestBudget: wire.NewBudget(cfg.RequestMemory),
-		fetchBudget:   wire.NewBudget(cfg.FetchMemory),
+		answerBudget:  wire.NewBudget(cfg.AnswerMemory),
 	}
 	b.pools.init()
 	b.advertise, _ = parseAdvertise(cfg.Advertise)
@@ -241,12 +241,11 @@ func (b *Broker) unregister(c *conn) {
 // InFlight is the number of requests that were executed and are not answered.
 func (b *Broker) InFlight() int { return int(b.inFlight.Load()) }
 
-// RequestMemoryBytes and FetchMemoryBytes are what requests and the answers to
-// fetches hold now, of Config.RequestMemory and Config.FetchMemory.
+// RequestMemoryBytes is what requests hold now, of Config.RequestMemory.
 func (b *Broker) RequestMemoryBytes() int64 { return b.requestBudget.UsedBytes() }
 
-// FetchMemoryBytes see RequestMemoryBytes.
-func (b *Broker) FetchMemoryBytes() int64 { return b.fetchBudget.UsedBytes() }
+// AnswerMemoryBytes is what large answers hold now, of Config.AnswerMemory.
+func (b *Broker) AnswerMemoryBytes() int64 { return b.answerBudget.UsedBytes() }
 
 // connections is the number of clients now.
 func (b *Broker) connections() int {

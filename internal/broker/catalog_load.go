@@ -173,7 +173,7 @@ func (c *catalog) show(t *topic, partitions int, existing []*log.Log) error {
 // damaged, or somebody brought a partition's directory along. Nothing is known
 // of its settings, so nothing of it is deleted by age.
 func (c *catalog) adopt(name record.Topic, logs []*log.Log) error {
-	t := newTopic(name, logs[0].TopicID(), false, map[string]string{"retention.ms": "-1"})
+	t := newTopic(name, logs[0].TopicID(), reservedName(string(name)), map[string]string{"retention.ms": "-1"})
 	if t.id == (topicID{}) {
 		t.id = newTopicID()
 	}

@@ -67,9 +67,10 @@ type Config struct {
 	// Limits.MaxFrameBytes. Default 128 MiB.
 	RequestMemory int64
 
-	// FetchMemory is the same for the records of fetch answers: at the bound
-	// answers become smaller, then wait. Default 128 MiB.
-	FetchMemory int64
+	// AnswerMemory is the same for what clients are sent, of which the records of
+	// fetches are the most: at the bound answers to fetches become smaller, then
+	// all wait. Default 128 MiB.
+	AnswerMemory int64
 
 	// Now is the wall clock; it may jump. Default time.Now.
 	Now func() time.Time
@@ -85,7 +86,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxConnections, 10_000)
 	setDefault(&c.MaxConnectionsPerIP, 256)
 	setDefault(&c.RequestMemory, 128<<20)
-	setDefault(&c.FetchMemory, 128<<20)
+	setDefault(&c.AnswerMemory, 128<<20)
 	c.Limits = c.Limits.WithDefaults()
 	c.Group = c.Group.WithDefaults()
 	if c.Now == nil {
@@ -126,8 +127,8 @@ func (c Config) validate() error {
 	if least := 2 * int64(c.Limits.MaxFrameBytes); c.RequestMemory < least {
 		fault("RequestMemory of %d bytes is below two frames (%d bytes)", c.RequestMemory, least)
 	}
-	if c.FetchMemory < 2*largestFetch {
-		fault("FetchMemory of %d bytes is below two of the largest answers (%d bytes)", c.FetchMemory, 2*largestFetch)
+	if c.AnswerMemory < 2*largestFetch {
+		fault("AnswerMemory of %d bytes is below two of the largest answers (%d bytes)", c.AnswerMemory, 2*largestFetch)
 	}
 	if _, err := parseAdvertise(c.Advertise); err != nil {
 		faults = append(faults, err)

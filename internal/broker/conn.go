@@ -153,7 +153,11 @@ func (c *conn) execute(frame *wire.Frame) (pending, error) {
 			return p, err
 		}
 	}
-	p.reply = c.b.handlers[header.Key](c, &req)
+	handle := c.b.handlers[header.Key]
+	if handle == nil { // ParseHeader knows only what is served, so this is our own fault; it costs one connection
+		return p, fmt.Errorf("broker: %s has no handler", wire.Name(header.Key))
+	}
+	p.reply = handle(c, &req)
 	return p, nil
 }
 

@@ -7,31 +7,52 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"millrace/internal/wire"
+)
+
+// Bounds of one DescribeConfigs: resources beyond are refused one by one, and
+// each takes so much memory, documentation included.
+const (
+	describedResources = 1000
+	describedBytes     = 24 << 10
 )
 
 // describeConfigs shows the settings of topics and of this broker.
 func (b *Broker) describeConfigs(c *conn, req *kmsg.DescribeConfigsRequest) reply {
-	resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
-	for _, resource := range req.Resources {
-		configs, err := b.configsOf(c, resource)
-		r := kmsg.NewDescribeConfigsResponseResource()
-		r.ResourceType, r.ResourceName = resource.ResourceType, resource.ResourceName
-		r.ErrorCode, r.ErrorMessage = codeOf(err), textOf(err)
-		for _, config := range configs {
-			if resource.ConfigNames != nil && !slices.Contains(resource.ConfigNames, config.Name) {
-				continue
+	return b.largeAnswer(describedBytes*int64(min(len(req.Resources), describedResources)), func() wire.Response {
+		resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		for i, resource := range req.Resources {
+			r := kmsg.NewDescribeConfigsResponseResource()
+			r.ResourceType, r.ResourceName = resource.ResourceType, resource.ResourceName
+			err := refused(kerr.InvalidRequest, fmt.Sprintf("a request may name %d resources: ask for the others in the next one", describedResources))
+			if i < describedResources {
+				r.Configs, err = b.describe(c, req, resource)
 			}
-			if !req.IncludeSynonyms {
-				config.ConfigSynonyms = nil
-			}
-			if !req.IncludeDocumentation {
-				config.Documentation = nil
-			}
-			r.Configs = append(r.Configs, config)
+			r.ErrorCode, r.ErrorMessage = codeOf(err), textOf(err)
+			resp.Resources = append(resp.Resources, r)
 		}
-		resp.Resources = append(resp.Resources, r)
+		return resp
+	})
+}
+
+// describe is what the client wants to see of one resource.
+func (b *Broker) describe(c *conn, req *kmsg.DescribeConfigsRequest, resource kmsg.DescribeConfigsRequestResource) ([]kmsg.DescribeConfigsResponseResourceConfig, error) {
+	configs, err := b.configsOf(c, resource)
+	if resource.ConfigNames != nil {
+		configs = slices.DeleteFunc(configs, func(config kmsg.DescribeConfigsResponseResourceConfig) bool {
+			return !slices.Contains(resource.ConfigNames, config.Name)
+		})
 	}
-	return answer(resp)
+	for i := range configs {
+		if !req.IncludeSynonyms {
+			configs[i].ConfigSynonyms = nil
+		}
+		if !req.IncludeDocumentation {
+			configs[i].Documentation = nil
+		}
+	}
+	return configs, err
 }
 
 func (b *Broker) configsOf(c *conn, resource kmsg.DescribeConfigsRequestResource) ([]kmsg.DescribeConfigsResponseResourceConfig, error) {

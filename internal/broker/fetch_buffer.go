@@ -33,7 +33,7 @@ func classOf(n int) int {
 }
 
 // fetchBuffer holds the records of one answer. Its bytes are taken from the
-// broker's FetchMemory.
+// broker's AnswerMemory.
 type fetchBuffer struct {
 	store  *[]byte
 	class  int  // index in fetchSizes
@@ -50,11 +50,11 @@ type fetchBuffer struct {
 // take it all. maxBytes is the client's bound.
 func (b *Broker) takeFetchBuffer(ctx context.Context, least, class int, maxBytes int32) (*fetchBuffer, error) {
 	class = max(least, min(class, classOf(int(maxBytes))))
-	for class > least && !b.takeSpareFetchMemory(int64(fetchSizes[class])) {
+	for class > least && !b.takeSpareAnswerMemory(int64(fetchSizes[class])) {
 		class--
 	}
 	if class == least {
-		if err := b.fetchBudget.Acquire(ctx, int64(fetchSizes[class])); err != nil {
+		if err := b.answerBudget.Acquire(ctx, int64(fetchSizes[class])); err != nil {
 			return nil, err
 		}
 	}
@@ -66,14 +66,14 @@ func (b *Broker) takeFetchBuffer(ctx context.Context, least, class int, maxBytes
 	return &fetchBuffer{store: store, class: class, room: min(fetchSizes[class], max(int(maxBytes), 0))}, nil
 }
 
-func (b *Broker) takeSpareFetchMemory(size int64) bool {
-	limit := b.fetchBudget.LimitBytes()
-	return b.fetchBudget.UsedBytes()+size <= limit-limit/4 && b.fetchBudget.TryAcquire(size)
+func (b *Broker) takeSpareAnswerMemory(size int64) bool {
+	limit := b.answerBudget.LimitBytes()
+	return b.answerBudget.UsedBytes()+size <= limit-limit/4 && b.answerBudget.TryAcquire(size)
 }
 
 func (b *Broker) putFetchBuffer(f *fetchBuffer) {
 	b.fetchBuffers[f.class].Put(f.store)
-	b.fetchBudget.Release(int64(fetchSizes[f.class]))
+	b.answerBudget.Release(int64(fetchSizes[f.class]))
 }
 
 // fill reads records of one partition, at most maxBytes of them unless they are

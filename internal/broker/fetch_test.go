@@ -210,9 +210,9 @@ func TestFetchErrors(t *testing.T) {
 
 // Many fetches at a time, each with more to read than the memory for answers
 // allows together, are all answered, and the memory is back afterwards.
-func TestFetchMemoryIsBounded(t *testing.T) {
+func TestAnswerMemoryIsBounded(t *testing.T) {
 	const budget = 32 << 20
-	n := serve(t, broker.Config{FS: crashfs.New(), FetchMemory: budget})
+	n := serve(t, broker.Config{FS: crashfs.New(), AnswerMemory: budget})
 	c := dial(t, n.addr)
 	c.createTopic("a", 1, "max.message.bytes", "8000000")
 	for range 6 {
@@ -225,7 +225,7 @@ func TestFetchMemoryIsBounded(t *testing.T) {
 		consumer := dial(t, n.addr)
 		consumer.send(12, req)
 		consumers.Go(func() {
-			if used := n.FetchMemoryBytes(); used > budget {
+			if used := n.AnswerMemoryBytes(); used > budget {
 				t.Errorf("fetches hold %d bytes, the budget is %d", used, budget)
 			}
 			if frame, err := consumer.nextFrame(); err != nil || len(frame) < 5_000_000 {
@@ -234,7 +234,7 @@ func TestFetchMemoryIsBounded(t *testing.T) {
 		})
 	}
 	consumers.Wait()
-	waitUntil(t, "all memory is given back", func() bool { return n.FetchMemoryBytes() == 0 })
+	waitUntil(t, "all memory is given back", func() bool { return n.AnswerMemoryBytes() == 0 })
 }
 
 // A consumer that catches up gets answers that grow.

@@ -23,36 +23,74 @@ func (b *Broker) metadata(c *conn, req *request) reply {
 	if err := ask.Decode(req.Header, req.body); err != nil {
 		return refuse(err)
 	}
-	names := make([]string, len(ask.Topics)) // the frame ends with this call
-	for i, name := range ask.Topics {
-		names[i] = string(name)
+	call := metadataCall{b: b, c: c, ask: ask, autoCreate: ask.AllowAutoTopicCreation && !b.cfg.DisableAutoCreate}
+	for _, name := range ask.Topics { // the frame ends with this call
+		call.names = append(call.names, string(name))
 	}
-	autoCreate := ask.AllowAutoTopicCreation && !b.cfg.DisableAutoCreate
-	return func(context.Context) (response, error) {
-		resp := kmsg.NewPtrMetadataResponse()
-		resp.Version = ask.Version
-		resp.Brokers = []kmsg.MetadataResponseBroker{b.brokerAsSeenBy(c)}
-		resp.ClusterID = kmsg.StringPtr(b.ClusterID())
-		resp.ControllerID = b.cfg.NodeID
-		resp.AuthorizedOperations = notAsked
-		if ask.IncludeClusterAuthorizedOperations {
-			resp.AuthorizedOperations = allOperations(clusterOperations)
-		}
-		if ask.AllTopics {
-			for _, t := range b.catalog.topics.all() {
-				resp.Topics = append(resp.Topics, b.describeTopic(t, ask.IncludeTopicAuthorizedOperations))
-			}
-			return resp, nil
-		}
-		faults := map[string]error{}
-		if autoCreate {
-			faults = b.createMissing(names)
-		}
-		for _, name := range names {
-			resp.Topics = append(resp.Topics, b.metadataOf(name, faults[name], ask.IncludeTopicAuthorizedOperations))
-		}
-		return resp, nil
+	call.ask.Topics = nil
+	call.names = distinct(call.names)
+	return call.run
+}
+
+// metadataCall is one Metadata request on its way.
+type metadataCall struct {
+	b          *Broker
+	c          *conn
+	ask        wire.MetadataRequest
+	names      []string
+	autoCreate bool
+}
+
+// run is the reply.
+func (call *metadataCall) run(ctx context.Context) (response, error) {
+	b := call.b
+	var topics []*topic
+	var faults map[string]error
+	if call.ask.AllTopics {
+		topics = b.catalog.topics.all()
+	} else if call.autoCreate {
+		faults = b.createMissing(call.names)
 	}
+	for _, name := range call.names {
+		if t := b.catalog.topics.named(name); t != nil {
+			topics = append(topics, t)
+		}
+	}
+	return b.largeAnswer(metadataBytes(topics), func() wire.Response { return call.build(topics, faults) })(ctx)
+}
+
+// metadataBytes is about what the answer holds, decoded and encoded.
+func metadataBytes(topics []*topic) int64 {
+	const perTopic, perPartition = 512, 160
+	total := int64(0)
+	for _, t := range topics {
+		total += perTopic + perPartition*int64(len(t.logs()))
+	}
+	return total
+}
+
+func (call *metadataCall) build(topics []*topic, faults map[string]error) wire.Response {
+	b := call.b
+	resp := kmsg.NewPtrMetadataResponse()
+	resp.Version = call.ask.Version
+	resp.Brokers = []kmsg.MetadataResponseBroker{b.brokerAsSeenBy(call.c)}
+	resp.ClusterID = kmsg.StringPtr(b.ClusterID())
+	resp.ControllerID = b.cfg.NodeID
+	resp.AuthorizedOperations = notAsked
+	if call.ask.IncludeClusterAuthorizedOperations {
+		resp.AuthorizedOperations = allOperations(clusterOperations)
+	}
+	found := make(map[string]bool, len(topics))
+	for _, t := range topics {
+		found[string(t.name)] = true
+		resp.Topics = append(resp.Topics, b.describeTopic(t, call.ask.IncludeTopicAuthorizedOperations))
+	}
+	for _, name := range call.names {
+		if !found[name] {
+			resp.Topics = append(resp.Topics, noTopic(name, faults[name]))
+		}
+	}
+	return resp
 }
 
 func (b *Broker) brokerAsSeenBy(c *conn) kmsg.MetadataResponseBroker {
@@ -87,11 +125,8 @@ func (b *Broker) createMissing(names []string) map[string]error {
 	return faults
 }
 
-// metadataOf describes the topic or says why there is none.
-func (b *Broker) metadataOf(name string, fault error, operations bool) kmsg.MetadataResponseTopic {
-	if t := b.catalog.topics.named(name); t != nil {
-		return b.describeTopic(t, operations)
-	}
+// noTopic says why there is none of that name.
+func noTopic(name string, fault error) kmsg.MetadataResponseTopic {
 	topic := kmsg.NewMetadataResponseTopic()
 	topic.Topic = &name
 	topic.AuthorizedOperations = notAsked

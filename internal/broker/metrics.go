@@ -55,9 +55,9 @@ func newMetrics(reg prometheus.Registerer, b *Broker) *metrics {
 		Help: "Memory held by requests in flight.",
 	}, func() float64 { return float64(b.RequestMemoryBytes()) })
 	factory.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "millrace_broker_fetch_memory_bytes",
-		Help: "Memory held by fetch answers in flight.",
-	}, func() float64 { return float64(b.FetchMemoryBytes()) })
+		Name: "millrace_broker_answer_memory_bytes",
+		Help: "Memory held by large answers in flight, most of them to fetches.",
+	}, func() float64 { return float64(b.AnswerMemoryBytes()) })
 	if reg != nil {
 		reg.MustRegister(topicCollector{b.catalog})
 	}
