@@ -44,7 +44,8 @@ type (
 		Topic     record.Topic     `json:"topic"`
 		Partition record.Partition `json:"partition"`
 		Offset    record.Offset    `json:"offset"`
-		Timestamp time.Time        `json:"timestamp"`
+		Events    int64            `json:"events"`
+		Timestamp *time.Time       `json:"timestamp"`
 		Reason    string           `json:"reason"`
 		Detail    string           `json:"detail"`
 	}
@@ -61,11 +62,17 @@ func asOf(a AsOf) asOfJSON {
 	for p, next := range a.Offsets {
 		out.Offsets[strconv.Itoa(int(p))] = next
 	}
-	if !a.Watermark.IsZero() {
-		watermark := a.Watermark.UTC()
-		out.Watermark = &watermark
-	}
+	out.Watermark = known(a.Watermark)
 	return out
+}
+
+// known is t in UTC, or nil, which is null, when there is none.
+func known(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
 }
 
 func countsOf(t Totals) countsJSON {
@@ -158,7 +165,7 @@ func (s *Server) deadLetters(w http.ResponseWriter, r *http.Request) {
 	dead := s.options.Results.DeadLetters(limit)
 	letters := make([]deadLetterJSON, len(dead.Newest))
 	for i, l := range dead.Newest {
-		letters[i] = deadLetterJSON{l.Topic, l.Partition, l.Offset, l.Timestamp.UTC(), l.Reason, l.Detail}
+		letters[i] = deadLetterJSON{l.Topic, l.Partition, l.Offset, l.Events, known(l.Timestamp), l.Reason, l.Detail}
 	}
 	s.answer(w, http.StatusOK, struct {
 		DeadLetters []deadLetterJSON `json:"dead_letters"`

@@ -59,7 +59,8 @@ type DeadLetters struct {
 type DeadLetter struct {
 	record.TopicPartition
 	Offset    record.Offset
-	Timestamp time.Time
+	Events    int64     // 1, or how many offsets a damaged place takes
+	Timestamp time.Time // of the record; zero when it could not be read
 	Reason    string
 	Detail    string
 }

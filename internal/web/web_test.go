@@ -72,7 +72,7 @@ func (f *fakeResults) TopPages(n int) ([]Count, AsOf) {
 
 func (f *fakeResults) DeadLetters(n int) DeadLetters {
 	letter := DeadLetter{
-		TopicPartition: record.TopicPartition{Topic: "click_events", Partition: 2}, Offset: 17,
+		TopicPartition: record.TopicPartition{Topic: "click_events", Partition: 2}, Offset: 17, Events: 1,
 		Timestamp: time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC), Reason: "bad_user_id", Detail: "user_id is null",
 	}
 	return DeadLetters{Newest: []DeadLetter{letter}[:min(n, 1)], Total: 1, ByReason: map[string]int64{"bad_user_id": 1}, AsOf: f.asOf()}
@@ -134,7 +134,7 @@ func TestAnswers(t *testing.T) {
 		"/v1/counts/users/a%2Fb%20c": `{` + asOfText + `,"clicks":8,"user_id":"a/b c"}`,
 		"/v1/counts/users?limit=1":   `{` + asOfText + `,"users":[{"clicks":8,"user_id":"ana"}]}`,
 		"/v1/counts/pages":           `{` + asOfText + `,"pages":[{"clicks":12,"page":"/"}]}`,
-		"/v1/dead-letters": `{` + asOfText + `,"by_reason":{"bad_user_id":1},"dead_letters":[{"detail":"user_id is null","offset":17,` +
+		"/v1/dead-letters": `{` + asOfText + `,"by_reason":{"bad_user_id":1},"dead_letters":[{"detail":"user_id is null","events":1,"offset":17,` +
 			`"partition":2,"reason":"bad_user_id","timestamp":"2026-01-15T00:00:00Z","topic":"click_events"}],"total":1}`,
 		"/healthz": `{"status":"ok","version":"test"}`,
 		"/readyz":  `{"progress":{"counted":40,"of":120,"percent":100},"ready":true}`,
