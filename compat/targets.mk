@@ -21,8 +21,9 @@ compat: build compat-lint ## foreign clients and tools, and the kill test, again
 	$(COMPAT) go test -count=1 -v -timeout 45m ./suite
 	$(COMPAT) go test -count=1 -p 1 -v -timeout 30m ./killtest ./frames
 
-compat-lint:
-	$(COMPAT) go vet ./...
+compat-lint: # staticcheck is pinned in the root go.mod
+	go build -o .cache/compat-bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	$(COMPAT) go vet ./... && ../.cache/compat-bin/staticcheck ./...
 
 bench: build ## side by side with Kafka; prints one table, writes .cache/bench.json
 	$(COMPAT) go run ./bench

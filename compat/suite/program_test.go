@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -92,9 +91,6 @@ func start(t *testing.T, env []string, argv ...string) *program {
 
 // kill ends the program with SIGKILL.
 func (p *program) kill() { p.cmd.Process.Kill() }
-
-// terminate asks a program to close its client and end.
-func (p *program) terminate() { p.cmd.Process.Signal(syscall.SIGTERM) }
 
 // until collects events up to the first one that satisfies enough.
 func (p *program) until(t *testing.T, within time.Duration, what string, enough func(event) bool) []event {
