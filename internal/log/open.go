@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -171,7 +172,7 @@ func (l *Log) listSegment(base record.Offset) (*segment, error) {
 func (l *Log) readMetadata() (named bool, err error) {
 	path := l.dir + "/" + metadataFile
 	b, err := l.store.fsys.ReadFile(path)
-	if err != nil || allZero(b) {
+	if err != nil || len(bytes.TrimRight(b, "\x00")) == 0 {
 		return false, err
 	}
 	if l.topicID, err = decodeMetadata(b); err != nil {
@@ -182,10 +183,15 @@ func (l *Log) readMetadata() (named bool, err error) {
 
 // recover brings the log into a state in which it can be served.
 func (l *Log) recover(found dirFiles, o opening, report *PartitionReport) error {
+	start, point := o.starts[l.tp], o.points[l.tp]
+	if o.again {
+		if err := copyUnsynced(l.store.fsys, found.segments, point); err != nil {
+			return err
+		}
+	}
 	if err := l.loadEpochs(found); err != nil {
 		return err
 	}
-	start, point := o.starts[l.tp], o.points[l.tp]
 	if l.store.opts.faults.emptyRestartsAtZero && found.bytes == 0 {
 		start, point, found.segments = 0, 0, nil
 	}
@@ -197,11 +203,6 @@ func (l *Log) recover(found dirFiles, o opening, report *PartitionReport) error 
 	s := &scan{log: l, report: report, clean: o.clean, point: point, segments: found.segments}
 	if err := s.belowStart(start); err != nil {
 		return err
-	}
-	if o.again {
-		if err := s.copyUnsynced(); err != nil {
-			return err
-		}
 	}
 	if len(s.segments) > 0 {
 		if err := s.run(); err != nil {

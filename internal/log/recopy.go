@@ -4,6 +4,7 @@ import (
 	"io"
 
 	"millrace/internal/vfs"
+	"millrace/record"
 )
 
 // copyUnsynced puts a copy in the place of each segment that may hold unsynced
@@ -11,16 +12,18 @@ import (
 // reached the disk: they read well, but no later sync writes them. A copy makes
 // them new. Replacing a file is safe against a crash; truncating it to write it
 // anew would put at risk what was synced and acknowledged.
-func (s *scan) copyUnsynced() error {
-	if len(s.segments) == 0 {
+//
+// It comes before anything opens a segment: a handle would stay with the file
+// that was replaced, and take appends into it.
+func copyUnsynced(fsys vfs.FS, segments []*segment, point record.Offset) error {
+	if len(segments) == 0 {
 		return nil
 	}
-	v := &view{segments: s.segments}
-	for _, seg := range s.segments[v.at(max(s.point, s.segments[0].base)):] {
-		if err := copyFile(s.log.store.fsys, seg.path(dataFile)); err != nil {
+	v := &view{segments: segments}
+	for _, seg := range segments[v.at(max(point, segments[0].base)):] {
+		if err := copyFile(fsys, seg.path(dataFile)); err != nil {
 			return err
 		}
-		s.touched = true
 	}
 	return nil
 }

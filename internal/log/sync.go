@@ -1,6 +1,7 @@
 package log
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -290,8 +291,19 @@ func (t *syncTarget) sync() {
 		}
 	}
 	if t.newNames && t.err == nil && !t.log.store.opts.faults.skipDirSync {
-		t.err = t.log.store.timed(func() error { return t.log.store.fsys.SyncDir(t.log.dir) })
+		t.err = t.log.syncDir()
 	}
+}
+
+// syncDir makes the names of segments durable. The directory of a deleted log
+// has another name, and nobody needs it.
+func (l *Log) syncDir() error {
+	l.names.RLock()
+	defer l.names.RUnlock()
+	if reason := l.ended.Load(); reason != nil && errors.Is(*reason, ErrDeleted) {
+		return nil
+	}
+	return l.store.timed(func() error { return l.store.fsys.SyncDir(l.dir) })
 }
 
 // timed runs one sync and measures it.
