@@ -69,18 +69,19 @@ type Group struct {
 	protocol     string           // chosen by vote; empty until a first generation, and while Empty
 	leader       string           // member id; empty without members
 
-	members  []*member            // in the order in which they joined; all iteration follows it, for replay
-	byID     map[string]*member   // the same members
-	static   map[string]*member   // those with an instance id, by it
-	pending  map[string]time.Time // member ids given out that have not joined yet, and when each is forgotten
-	support  map[string]int       // protocol name to the number of members that offer it
-	joining  int                  // members with a parked join
-	sizes    int                  // bytes that the members hold, see [Config.MaxBytes]
-	topics   map[string]bool      // subscribed by the generation; nil: unknown
-	offsets  map[record.TopicPartition]Offset
-	initial  bool          // this join phase is the first after Empty
-	newcomer bool          // a member joined since the initial delay was last extended
-	extendBy time.Duration // how much longer the initial delay may become
+	members     []*member            // in the order in which they joined; all iteration follows it, for replay
+	byID        map[string]*member   // the same members
+	static      map[string]*member   // those with an instance id, by it
+	pending     map[string]time.Time // member ids given out that have not joined yet, and when each is forgotten
+	support     map[string]int       // protocol name to the number of members that offer it
+	joining     int                  // members with a parked join
+	sizes       int                  // bytes that the members hold, see [Config.MaxBytes]
+	topics      map[string]bool      // subscribed by the generation; nil: unknown
+	offsets     map[record.TopicPartition]Offset
+	offsetSizes int           // bytes that the offsets hold, about
+	initial     bool          // this join phase is the first after Empty
+	newcomer    bool          // a member joined since the initial delay was last extended
+	extendBy    time.Duration // how much longer the initial delay may become
 
 	joinBy time.Time // the join phase ends then; zero: none runs
 	syncBy time.Time // members that have not synced by then are removed; zero: all have
@@ -119,6 +120,12 @@ func (g *Group) ProtocolType() string { return g.protocolType }
 // MemberCount is the number of members, without the ids that have not joined.
 func (g *Group) MemberCount() int { return len(g.members) }
 
+// SizeBytes is about what the group holds in memory, for the owner's budget.
+func (g *Group) SizeBytes() int {
+	const group, pendingID = 1024, 128
+	return group + g.sizes + g.offsetSizes + pendingID*len(g.pending)
+}
+
 // Next is the earliest moment at which [Group.Expire] may have something to do;
 // zero when time alone changes nothing. It may be too early, never too late.
 func (g *Group) Next() time.Time { return g.next }
@@ -135,6 +142,7 @@ func (g *Group) Kill(now time.Time) {
 	g.become(Dead)
 	clear(g.offsets)
 	clear(g.pending)
+	g.offsetSizes = 0
 	g.joinBy, g.syncBy, g.next = time.Time{}, time.Time{}, time.Time{}
 }
 

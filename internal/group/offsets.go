@@ -56,11 +56,27 @@ func (g *Group) CheckMetadata(metadata string) error {
 	return nil
 }
 
+// OffsetBytes is about what one offset costs in memory beside its names.
+const OffsetBytes = 200
+
+func (o Offset) sizeBytes(tp record.TopicPartition) int {
+	return OffsetBytes + len(tp.Topic) + len(o.Metadata)
+}
+
 // SetOffset records a commit that was checked and written.
-func (g *Group) SetOffset(tp record.TopicPartition, o Offset) { g.offsets[tp] = o }
+func (g *Group) SetOffset(tp record.TopicPartition, o Offset) {
+	g.RemoveOffset(tp)
+	g.offsets[tp] = o
+	g.offsetSizes += o.sizeBytes(tp)
+}
 
 // RemoveOffset forgets an offset whose tombstone was written.
-func (g *Group) RemoveOffset(tp record.TopicPartition) { delete(g.offsets, tp) }
+func (g *Group) RemoveOffset(tp record.TopicPartition) {
+	if o, ok := g.offsets[tp]; ok {
+		g.offsetSizes -= o.sizeBytes(tp)
+		delete(g.offsets, tp)
+	}
+}
 
 // Offset is the group's position in tp; ok is false when it has none.
 func (g *Group) Offset(tp record.TopicPartition) (o Offset, ok bool) {

@@ -1,0 +1,162 @@
+package broker
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"millrace/internal/group"
+	"millrace/record"
+)
+
+// Versions from which on OffsetFetch asks differently.
+const (
+	fetchHasTopLevelError = 2
+	fetchesByGroup        = 8
+)
+
+// offsetFetch tells where groups are. What was appended before counts, and the
+// reply waits until that is durable; so RequireStable has nothing to add until
+// there are transactions.
+func (g *groups) offsetFetch(_ *conn, req *kmsg.OffsetFetchRequest) reply {
+	asked := groupsAsked(req)
+	found := make([]fetchedGroup, len(asked))
+	for i, a := range asked {
+		found[i] = g.fetchGroup(a)
+	}
+	return func(context.Context) (response, error) {
+		resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
+		for i := range found {
+			found[i].await(g.b)
+		}
+		if req.Version >= fetchesByGroup {
+			for _, f := range found {
+				resp.Groups = append(resp.Groups, f.OffsetFetchResponseGroup)
+			}
+			return resp, nil
+		}
+		fillSingleFetch(resp, found[0].OffsetFetchResponseGroup)
+		return resp, nil
+	}
+}
+
+// groupsAsked is the request in the form of version 8.
+func groupsAsked(req *kmsg.OffsetFetchRequest) []kmsg.OffsetFetchRequestGroup {
+	if req.Version >= fetchesByGroup {
+		return req.Groups
+	}
+	one := kmsg.NewOffsetFetchRequestGroup()
+	one.Group = req.Group
+	if req.Topics != nil || req.Version < fetchHasTopLevelError {
+		one.Topics = []kmsg.OffsetFetchRequestGroupTopic{} // not null: null asks for all
+	}
+	for _, t := range req.Topics {
+		rt := kmsg.NewOffsetFetchRequestGroupTopic()
+		rt.Topic, rt.Partitions = t.Topic, t.Partitions
+		one.Topics = append(one.Topics, rt)
+	}
+	return []kmsg.OffsetFetchRequestGroup{one}
+}
+
+// fetchedGroup is a group's answer, before what it shows is known to be durable.
+type fetchedGroup struct {
+	kmsg.OffsetFetchResponseGroup
+	written written
+}
+
+// await replaces what is not durable by the error: for the group, and for every
+// partition, because version 1 has no other place.
+func (f *fetchedGroup) await(b *Broker) {
+	err := f.written.wait(b)
+	if err == nil {
+		return
+	}
+	f.ErrorCode = groupCodeOf(err)
+	for _, t := range f.Topics {
+		for i, p := range t.Partitions {
+			t.Partitions[i] = fetchedPartition(p.Partition)
+			t.Partitions[i].ErrorCode = f.ErrorCode
+		}
+	}
+}
+
+func (g *groups) fetchGroup(asked kmsg.OffsetFetchRequestGroup) fetchedGroup {
+	f := fetchedGroup{OffsetFetchResponseGroup: kmsg.NewOffsetFetchResponseGroup()}
+	f.Group = asked.Group
+	find := func(record.TopicPartition) (group.Offset, bool) { return group.Offset{}, false }
+	s := g.shardOf(asked.Group)
+	if lg := g.lockGroup(asked.Group); lg != nil {
+		defer lg.unlock()
+		f.written = lg.mu.written
+		find = lg.mu.group.Offset
+		if asked.Topics == nil {
+			asked.Topics = lg.committedTopics()
+		}
+	}
+	for _, t := range asked.Topics {
+		rt := kmsg.NewOffsetFetchResponseGroupTopic()
+		rt.Topic = t.Topic
+		for _, p := range t.Partitions {
+			o, ok := find(record.TopicPartition{Topic: record.Topic(t.Topic), Partition: record.Partition(p)})
+			rt.Partitions = append(rt.Partitions, s.show(p, o, ok))
+		}
+		f.Topics = append(f.Topics, rt)
+	}
+	return f
+}
+
+// committedTopics asks for everything that the group has committed.
+func (lg *liveGroup) committedTopics() []kmsg.OffsetFetchRequestGroupTopic {
+	byTopic := map[record.Topic][]int32{}
+	for tp := range lg.mu.group.Offsets() {
+		byTopic[tp.Topic] = append(byTopic[tp.Topic], int32(tp.Partition))
+	}
+	var all []kmsg.OffsetFetchRequestGroupTopic
+	for _, topic := range slices.Sorted(maps.Keys(byTopic)) {
+		t := kmsg.NewOffsetFetchRequestGroupTopic()
+		t.Topic, t.Partitions = string(topic), byTopic[topic]
+		slices.Sort(t.Partitions)
+		all = append(all, t)
+	}
+	return all
+}
+
+// show is one position for a client; s is nil before the first commit of all.
+func (s *shard) show(partition int32, o group.Offset, committed bool) kmsg.OffsetFetchResponseGroupTopicPartition {
+	shown := fetchedPartition(partition)
+	position := record.Offset(-1)
+	if committed {
+		position = o.Position
+	}
+	switch {
+	case s != nil && s.suspect(position):
+		shown.ErrorCode = kerr.CorruptMessage.Code
+	case committed:
+		shown.Offset, shown.LeaderEpoch, shown.Metadata = int64(o.Offset), o.LeaderEpoch, &o.Metadata
+	}
+	return shown
+}
+
+// fetchedPartition is that of a group which has not committed: no position.
+func fetchedPartition(partition int32) kmsg.OffsetFetchResponseGroupTopicPartition {
+	p := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+	p.Partition, p.Offset, p.LeaderEpoch, p.Metadata = partition, -1, -1, new(string)
+	return p
+}
+
+func fillSingleFetch(resp *kmsg.OffsetFetchResponse, found kmsg.OffsetFetchResponseGroup) {
+	resp.ErrorCode = found.ErrorCode
+	for _, t := range found.Topics {
+		rt := kmsg.NewOffsetFetchResponseTopic()
+		rt.Topic = t.Topic
+		for _, p := range t.Partitions {
+			rp := kmsg.NewOffsetFetchResponseTopicPartition()
+			rp.Partition, rp.Offset, rp.LeaderEpoch, rp.Metadata, rp.ErrorCode = p.Partition, p.Offset, p.LeaderEpoch, p.Metadata, p.ErrorCode
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+}
