@@ -3,6 +3,7 @@ package log
 import (
 	"context"
 	"fmt"
+	"hash/crc32"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -175,3 +176,5 @@ func tryOpen(t testing.TB, dir string) error {
 	}
 	return s.Close()
 }
+
+func crcOf(b []byte) uint32 { return crc32.Checksum(b[checksummed:], castagnoli) }

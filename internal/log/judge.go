@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"math/bits"
@@ -85,32 +86,37 @@ func (c *cursor) gather(seg *segment) (e evidence, err error) {
 // maxOffset is above every offset.
 const maxOffset = math.MaxInt64
 
+// zeroTail is how many zeros at the end of the file, starting inside a batch,
+// show that the file got its size and not its bytes. Fewer may be a record's own.
+const zeroTail = 16
+
 // lostSector says whether a sector between the cursor and to has only zeros where
-// the batch, or what follows it up to the end of the file, should be. The few
-// bytes of a sector that would be zero in a sound batch too are no evidence.
+// the batch, or what follows it up to the end of the file, should be, or the
+// file ends in zeros from there on. The few bytes of a sector that would be zero
+// in a sound batch too are no evidence.
 func (c *cursor) lostSector(to int64) (bool, error) {
-	for from := c.pos; from < to; {
+	zeros := c.pos // where the zeros that reach up to the byte at hand begin
+	for from := c.pos; from < c.end; {
 		sectorEnd := min(from-from%sectorSize+sectorSize, c.end)
 		b, err := c.bytes(from, int(sectorEnd-from))
 		if err != nil {
 			return false, err
 		}
-		if allZero(b) && !(from == c.pos && zeroAnyway(len(b), c.next)) {
+		last := len(bytes.TrimRight(b, "\x00"))
+		if last > 0 {
+			zeros = from + int64(last)
+		} else if from < to && !(from == c.pos && zeroAnyway(len(b), c.next)) {
 			return true, nil
 		}
-		from = sectorEnd
+		if zeros >= to {
+			return false, nil
+		}
+		from += int64(len(b))
 	}
-	return false, nil
+	return c.end-zeros >= zeroTail, nil
 }
 
-func allZero(b []byte) bool {
-	for _, x := range b {
-		if x != 0 {
-			return false
-		}
-	}
-	return true
-}
+func allZero(b []byte) bool { return len(bytes.TrimRight(b, "\x00")) == 0 }
 
 // zeroAnyway says that the first n bytes of a batch with that base offset are zero.
 func zeroAnyway(n int, base record.Offset) bool {
