@@ -1,6 +1,7 @@
 package log
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +16,8 @@ type checkpointer struct {
 	kick  chan struct{} // capacity 1
 	ended chan struct{}
 	bytes atomic.Int64 // synced since the last checkpoint
+
+	writing sync.Mutex // one writer of the recovery points at a time
 }
 
 func newCheckpointer(s *Store) *checkpointer {
@@ -192,6 +195,8 @@ func unlessRetired(err error) error {
 // writePoints writes the recovery points of all logs, with the given changes.
 // With nil every log's durable end is its point.
 func (c *checkpointer) writePoints(changed map[*Log]record.Offset) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	logs := c.store.allLogs()
 	all := make(offsets, len(logs))
 	for _, l := range logs {

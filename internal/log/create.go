@@ -2,6 +2,7 @@ package log
 
 import (
 	"fmt"
+	"slices"
 
 	"millrace/record"
 )
@@ -20,6 +21,9 @@ func (s *Store) Create(specs []CreateSpec) error {
 	defer s.changes.Unlock()
 	if err := s.mayCreate(specs); err != nil {
 		return err
+	}
+	if err := s.forgetFormer(specs); err != nil {
+		return s.undo(nil, fmt.Errorf("create partitions: %w", err))
 	}
 	made := make([]*Log, 0, len(specs))
 	for _, spec := range specs {
@@ -55,6 +59,22 @@ func (s *Store) mayCreate(specs []CreateSpec) error {
 			return fmt.Errorf("create partition %s: %w", spec.TP, ErrExists)
 		}
 	}
+	return nil
+}
+
+// forgetFormer writes the checkpoints without the deleted partitions whose names
+// are used again.
+func (s *Store) forgetFormer(specs []CreateSpec) error {
+	if !slices.ContainsFunc(specs, func(spec CreateSpec) bool { return s.former[spec.TP] }) {
+		return nil
+	}
+	if err := s.checkpointer.writePoints(map[*Log]record.Offset{}); err != nil {
+		return err
+	}
+	if err := s.advance(nil); err != nil {
+		return err
+	}
+	clear(s.former)
 	return nil
 }
 

@@ -40,6 +40,7 @@ func (s *Store) Delete(tps []record.TopicPartition) error {
 			continue
 		}
 		doomed = append(doomed, name)
+		s.former[tp] = true
 		s.mu.Lock()
 		delete(s.logs, tp)
 		s.mu.Unlock()

@@ -106,6 +106,8 @@ func (s *Store) openLog(tp record.TopicPartition, o opening) (*Log, PartitionRep
 	if s.opts.ConfigOf != nil {
 		l.SetConfig(s.opts.ConfigOf(tp))
 	}
+	l.view.Store(&view{start: o.starts[tp]}) // kept, with the recovery point, if it cannot be opened
+	l.checkpointed.Store(int64(o.points[tp]))
 	found, err := l.list()
 	if err == nil && found.halfMade(o.starts[tp]) {
 		if err = s.fsys.RemoveAll(l.dir); err == nil {

@@ -79,6 +79,9 @@ func (r *retention) pass() {
 		default:
 		}
 	}
+	if len(starts) == 0 {
+		return
+	}
 	if err := r.store.advance(starts); err != nil {
 		r.store.opts.Logger.Warn("retention removed nothing", "error", err)
 	}
@@ -168,11 +171,8 @@ func (l *Log) syncNames() error {
 }
 
 // advance moves log starts forward: durable first (rule L3), then visible, then
-// the files below them go.
+// the files below them go. Without any it only writes the checkpoint.
 func (s *Store) advance(starts map[*Log]record.Offset) error {
-	if len(starts) == 0 {
-		return nil
-	}
 	s.startsMu.Lock()
 	defer s.startsMu.Unlock()
 	if !s.opts.faults.deleteBeforeStart {

@@ -41,6 +41,10 @@ type Store struct {
 
 	changes sync.Mutex // one Create or Delete at a time
 
+	// former are deleted partitions that the checkpoints may still name. A new one
+	// of the same name must not inherit their offsets. Guarded by changes.
+	former map[record.TopicPartition]bool
+
 	mu   sync.RWMutex // held for map operations only
 	logs map[record.TopicPartition]*Log
 
@@ -72,7 +76,7 @@ func Open(fsys vfs.FS, o Options) (*Store, error) {
 }
 
 func newStore(fsys vfs.FS, o Options, lock io.Closer) *Store {
-	s := &Store{fsys: fsys, opts: o, lock: lock, quit: make(chan struct{}), logs: map[record.TopicPartition]*Log{}}
+	s := &Store{fsys: fsys, opts: o, lock: lock, quit: make(chan struct{}), logs: map[record.TopicPartition]*Log{}, former: map[record.TopicPartition]bool{}}
 	s.space = space{fsys: fsys, reserve: o.ReserveBytes, logger: o.Logger}
 	s.syncer = newSyncer(s)
 	s.handles = &handleCache{max: o.MaxOpenFiles, pressed: func() { s.syncer.all() }}
@@ -101,6 +105,11 @@ func (s *Store) open() (err error) {
 	}
 	s.removeLeftovers(names)
 	s.openLogs(names, o)
+	for _, checkpoint := range []offsets{o.points, o.starts} {
+		for tp := range checkpoint {
+			s.former[tp] = s.logs[tp] == nil
+		}
+	}
 	return s.settle(o)
 }
 
