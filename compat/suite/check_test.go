@@ -3,6 +3,7 @@ package suite
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,6 +54,7 @@ func checkLog(t *testing.T, b *target.Broker, topic string, acks map[int]place) 
 		t.Fatal(err)
 	}
 	for p := range int32(partitions) {
+		awaitReadable(t, conn, topic, p, acks)
 		err := conn.ReadAll(topic, p, 0, func(batch probe.Batch) error {
 			records, err := batch.Records()
 			for _, r := range records {
@@ -68,10 +70,46 @@ func checkLog(t *testing.T, b *target.Broker, topic string, acks map[int]place) 
 			t.Fatal(err)
 		}
 	}
+	var wrong complaints
 	for n, at := range acks {
 		if places := found[n]; len(places) != 1 || places[0] != at {
-			t.Errorf("click %d was acknowledged at %v and lies at %v", n, at, places)
+			wrong.add("click %d was acknowledged at %v and lies at %v", n, at, places)
 		}
+	}
+	wrong.report(t)
+}
+
+// awaitReadable waits until a partition's readers see as far as it was
+// acknowledged: what was sent with acks=1 may stay behind the high watermark
+// until the next background sync.
+func awaitReadable(t *testing.T, conn *probe.Conn, topic string, partition int32, acks map[int]place) {
+	t.Helper()
+	next := int64(0)
+	for _, at := range acks {
+		if at.partition == partition {
+			next = max(next, at.offset+1)
+		}
+	}
+	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		end, err := conn.Offset(topic, partition, probe.Latest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if end >= next || time.Now().After(deadline) {
+			return
+		}
+	}
+}
+
+// complaints are faults of the same kind, of which a few are enough to read.
+type complaints []string
+
+func (c *complaints) add(format string, args ...any) { *c = append(*c, fmt.Sprintf(format, args...)) }
+
+func (c complaints) report(t *testing.T) {
+	t.Helper()
+	if len(c) > 0 {
+		t.Errorf("%d faults, such as:\n%s", len(c), strings.Join(c[:min(5, len(c))], "\n"))
 	}
 }
 
@@ -85,16 +123,18 @@ func checkReads(t *testing.T, acks map[int]place, events []event) {
 			seen[*e.Read] = append(seen[*e.Read], place{e.Partition, e.Offset})
 		}
 	}
+	var wrong complaints
 	for n, at := range acks {
 		if places := seen[n]; len(places) != 1 || places[0] != at {
-			t.Errorf("click %d was acknowledged at %v and consumed at %v", n, at, places)
+			wrong.add("click %d was acknowledged at %v and consumed at %v", n, at, places)
 		}
 	}
 	for n, places := range seen {
 		if _, acked := acks[n]; !acked {
-			t.Errorf("click %d was consumed at %v and not acknowledged", n, places)
+			wrong.add("click %d was consumed at %v and not acknowledged", n, places)
 		}
 	}
+	wrong.report(t)
 }
 
 // awaitReads waits until a consumer has seen every acknowledged click.

@@ -105,11 +105,13 @@ func checkVerifiable(t *testing.T, b *target.Broker, topic string, count int) {
 			t.Fatal(err)
 		}
 	}
+	var wrong complaints
 	for n, times := range seen {
 		if times != 1 {
-			t.Errorf("the value %d is stored %d times", n, times)
+			wrong.add("the value %d is stored %d times", n, times)
 		}
 	}
+	wrong.report(t)
 }
 
 // TestJavaMembers shares a topic between two Java members, kills one, and
