@@ -67,3 +67,55 @@ func TestDecodedRequestWritesTheSameBytes(t *testing.T) {
 		}
 	})
 }
+
+// Each check of the walk alone: what is refused, where, and in which words.
+func TestWalkRefuses(t *testing.T) {
+	const fetchV12 = "\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff\x01\x01\x01"
+	for name, c := range map[string]struct {
+		key, version int16
+		body         string
+		err          error
+		at           int
+		reason       string
+	}{
+		"an unknown key":              {9999, 0, "", wire.ErrUnknownAPI, 0, "9999"},
+		"an unserved version":         {3, 10, "", wire.ErrUnsupportedVersion, 2, "0 to 9"},
+		"a fixed field cut off":       {0, 0, "\x00\x01\x00", wire.ErrMalformed, 0, "Acks, TimeoutMs: 6 bytes needed, 3 left"},
+		"a string's length cut off":   {10, 0, "\x00", wire.ErrMalformed, 0, "Key: the frame ends within its length"},
+		"a string cut off":            {10, 0, "\x00\x05abcd", wire.ErrMalformed, 2, "Key: length 5, but 4 bytes are left"},
+		"a null string":               {10, 0, "\xff\xff", wire.ErrMalformed, 0, "Key: null is not allowed"},
+		"a compact null string":       {10, 3, "\x00\x00\x00", wire.ErrMalformed, 0, "Key: null is not allowed"},
+		"a string of length -2":       {10, 0, "\xff\xfe", wire.ErrMalformed, 0, "Key: length -2 is negative"},
+		"a nullable string of -2":     {22, 0, "\xff\xfe\x00\x00\x00\x00", wire.ErrMalformed, 0, "TransactionalId: length -2"},
+		"an array's length cut off":   {42, 0, "\x00\x00\x00", wire.ErrMalformed, 0, "GroupsNames: the frame ends"},
+		"a null array":                {42, 0, "\xff\xff\xff\xff", wire.ErrMalformed, 0, "GroupsNames: null"},
+		"an array of -2":              {3, 1, "\xff\xff\xff\xfe", wire.ErrMalformed, 0, "Topics: length -2"},
+		"null bytes":                  {14, 0, "\x00\x01g\x00\x00\x00\x01\x00\x01m\x00\x00\x00\x01\x00\x01m\xff\xff\xff\xff", wire.ErrMalformed, 17, "Assignment: null"},
+		"a count beyond the frame":    {3, 1, "\x00\x00\x00\x03\x00\x00\x00\x00", wire.ErrMalformed, 4, "3 elements of at least 2 bytes claimed, but 4 bytes are left"},
+		"a byte too many":             {42, 0, "\x00\x00\x00\x00\x00", wire.ErrMalformed, 4, "1 bytes follow the end"},
+		"a tag section missing":       {42, 2, "\x01", wire.ErrMalformed, 1, "tag count"},
+		"a tag's number cut off":      {42, 2, "\x01\x01\x80\x80", wire.ErrMalformed, 2, "tag:"},
+		"a tag count that is a lie":   {42, 2, "\x01\x02\x05\x00\x06", wire.ErrMalformed, 2, "2 tags claimed, but 3 bytes"},
+		"a tag beyond the frame":      {42, 2, "\x01\x01\x05\x02x", wire.ErrMalformed, 4, "tag 5: size 2, but 1 bytes"},
+		"a known tag that ends early": {1, 12, fetchV12 + "\x01\x00\x03\x01xy", wire.ErrMalformed, 32, "tag ClusterId: 2 of its bytes are left over"},
+		"a known tag that ends late":  {1, 12, fetchV12 + "\x01\x00\x02\x03xy", wire.ErrMalformed, 32, "ClusterId: length 2, but 1 bytes are left"},
+		"an overlong varint":          {42, 2, "\x81\x80\x80\x80\x80\x00\x00", wire.ErrMalformed, 0, "too long"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkRefusal(t, wire.Walk(c.key, c.version, []byte(c.body)), c.err, c.at, c.reason)
+		})
+	}
+}
+
+// Unknown tags are passed.
+func TestWalkPassesTags(t *testing.T) {
+	for name, body := range map[string]string{
+		"none":                "\x01\x00",
+		"one":                 "\x01\x01\x05\x02xy",
+		"two, one of no size": "\x01\x02\x05\x00\x03\x01z",
+	} {
+		if err := wire.Walk(42, 2, []byte(body)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
