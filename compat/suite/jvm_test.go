@@ -201,7 +201,12 @@ func TestDumpLog(t *testing.T) {
 		}
 	}
 	snapshots := logFiles(t, b, topic+"-0", ".snapshot")
-	if out := dump(snapshots[len(snapshots)-1]); strings.Count(out, "producerId: ") != 2 {
+	producers := map[string]bool{} // Millrace keeps several batches of each
+	out := dump(snapshots[len(snapshots)-1])
+	for _, m := range regexp.MustCompile(`producerId: (\d+)`).FindAllStringSubmatch(out, -1) {
+		producers[m[1]] = true
+	}
+	if len(producers) != 2 {
 		t.Errorf("the last snapshot should name 2 producers:\n%s", tail(out))
 	}
 	checkOffsetsTopic(t, b, topic+"-group", dump)
