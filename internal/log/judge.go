@@ -173,7 +173,7 @@ func (c *cursor) oneBitOff(length int32, left int64) (bool, error) {
 	for bit := range 32 {
 		if repaired := sizeOf(length ^ 1<<bit); repaired > 0 && repaired <= min(left, searchedForOneBit) {
 			if whole, err := c.wholeTo(c.pos + repaired); whole || err != nil {
-				return whole, err
+				return c.soundOutside(err)
 			}
 		}
 	}
@@ -193,7 +193,20 @@ func (c *cursor) oneBitOff(length int32, left int64) (bool, error) {
 		wrong, err := c.wrongOutside()
 		return wrong == 1, err
 	}
-	return oneBitExplains(sum^want, size-checksummed), nil
+	if !oneBitExplains(sum^want, size-checksummed) {
+		return false, nil
+	}
+	return c.soundOutside(nil)
+}
+
+// soundOutside says that no bit is wrong outside the length and what the checksum
+// covers: where one is, the one bit found there does not explain everything.
+func (c *cursor) soundOutside(err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	wrong, err := c.wrongOutside()
+	return wrong == 0, err
 }
 
 // oneBitExplains says that one flipped bit, of n bytes or of the checksum itself,
