@@ -53,7 +53,7 @@ func TestHeapSizeIsAnUpperBound(t *testing.T) {
 }
 
 func TestTagHeapIsAnUpperBound(t *testing.T) {
-	for count := 1; count < 4000; count += 1 + count/10 {
+	for count := 1; count < 30_000; count += 1 + count/10 {
 		counted := 0
 		for nth := 1; nth <= count; nth++ {
 			counted += tagHeap(nth)
