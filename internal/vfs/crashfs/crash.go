@@ -177,17 +177,22 @@ func (c *crash) twin(ino *inode) *inode {
 	}
 	out.entries = c.entries(ino.entries, c.twin)
 	out.durable = c.entries(ino.durable, c.twin)
-	out.pending = make([]dirOp, len(ino.pending))
-	for i, op := range ino.pending {
-		out.pending[i] = op
-		if op.ino != nil {
-			out.pending[i].ino = c.twin(op.ino)
-		}
-	}
+	out.pending, out.lost = c.ops(ino.pending), c.ops(ino.lost)
 	out.blocks = make([]history[[]byte], len(ino.blocks))
 	for i := range ino.blocks {
 		out.blocks[i] = ino.blocks[i].clone()
 	}
 	out.size = ino.size.clone()
+	return out
+}
+
+func (c *crash) ops(ops []dirOp) []dirOp {
+	out := make([]dirOp, len(ops))
+	for i, op := range ops {
+		out[i] = op
+		if op.ino != nil {
+			out[i].ino = c.twin(op.ino)
+		}
+	}
 	return out
 }

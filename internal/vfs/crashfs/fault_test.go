@@ -104,7 +104,7 @@ func TestFailedSyncLies(t *testing.T) {
 func TestFailedDirSyncLies(t *testing.T) {
 	for _, kind := range []crashfs.Kind{crashfs.SyncDir, crashfs.SyncAll} {
 		disk := crashfs.New()
-		create(t, disk, "f", []byte("x"))
+		must(t, create(t, disk, "f", []byte("x")).SyncData())
 		disk.Inject(crashfs.Fault{Kinds: []crashfs.Kind{kind}, Err: syscall.EIO})
 		sync := func() error {
 			if kind == crashfs.SyncAll {
@@ -117,6 +117,11 @@ func TestFailedDirSyncLies(t *testing.T) {
 		}
 		must(t, sync())
 		lies(t, disk, some, content("f"), "gone")
+		lies(t, disk.Clone(), some, content("f"), "gone")
+		create(t, disk, "g", nil)
+		lies(t, disk, some, content("f"), "gone", "x")
+		must(t, disk.SyncAll())
+		lies(t, disk, none, content("f"), "x")
 	}
 }
 

@@ -25,6 +25,7 @@ type inode struct {
 	entries []entry
 	durable []entry
 	pending []dirOp // done, not synced, in order
+	lost    []dirOp // done, and marked clean by a sync that failed
 
 	// The newest image that has this inode, and its copy there.
 	imageID uint64
@@ -74,7 +75,8 @@ func find(entries []entry, name string) *inode {
 
 func (ino *inode) change(op dirOp) {
 	ino.entries = op.apply(ino.entries)
-	ino.pending = append(ino.pending, op)
+	ino.pending = append(append(ino.lost, ino.pending...), op)
+	ino.lost = nil
 }
 
 func (ino *inode) walk(visit func(*inode)) {
@@ -98,13 +100,14 @@ func (ino *inode) sync() {
 
 // syncFailed leaves the disk as it was and the page cache as it is, but marked
 // clean: no later sync will write what this one did not (Rebello et al., "Can
-// Applications Recover from fsync Failures?", USENIX ATC'20).
+// Applications Recover from fsync Failures?", USENIX ATC'20). Only another change
+// to the block, or to the directory, makes it dirty again, as a whole.
 func (ino *inode) syncFailed() {
 	for i := range ino.blocks {
 		ino.blocks[i].syncFailed()
 	}
 	ino.size.syncFailed()
-	ino.pending = nil
+	ino.lost, ino.pending = append(ino.lost, ino.pending...), nil
 }
 
 func (ino *inode) write(b []byte, off int64) {
