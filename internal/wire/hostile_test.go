@@ -38,7 +38,7 @@ func checkCost(t testing.TB, h Header, body []byte) (took uint64, err error) {
 func checkHeap(t testing.TB, h Header, body []byte, decode func()) uint64 {
 	t.Helper()
 	took := allocated(decode)
-	if limit := uint64(heapPerByte*len(body) + heapSlack); took > limit {
+	if limit := detectorShare * uint64(heapPerByte*len(body)+heapSlack); took > limit {
 		t.Errorf("%s v%d: %d bytes took %d bytes of memory, %d are allowed", Name(h.Key), h.Version, len(body), took, limit)
 	}
 	return took
