@@ -13,8 +13,8 @@ import (
 const completionWithin = 500 * time.Millisecond
 
 // completeTopics offers the cluster's topics for a first argument.
-func (c *cluster) completeTopics(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	return c.completeNames(cmd, args, func(ctx context.Context, admin *client.Admin) (names []string) {
+func (a *app) completeTopics(at *cluster) cobra.CompletionFunc {
+	return a.completeNames(at, func(ctx context.Context, admin *client.Admin) (names []string) {
 		topics, err := admin.Topics(ctx, false)
 		if err != nil {
 			return nil
@@ -27,8 +27,8 @@ func (c *cluster) completeTopics(cmd *cobra.Command, args []string, _ string) ([
 }
 
 // completeGroups offers the cluster's consumer groups for a first argument.
-func (c *cluster) completeGroups(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	return c.completeNames(cmd, args, func(ctx context.Context, admin *client.Admin) (names []string) {
+func (a *app) completeGroups(at *cluster) cobra.CompletionFunc {
+	return a.completeNames(at, func(ctx context.Context, admin *client.Admin) (names []string) {
 		groups, err := admin.Groups(ctx)
 		if err != nil {
 			return nil
@@ -41,20 +41,23 @@ func (c *cluster) completeGroups(cmd *cobra.Command, args []string, _ string) ([
 }
 
 // completeNames asks the cluster; whatever goes wrong, there is nothing to offer.
-func (c *cluster) completeNames(cmd *cobra.Command, args []string, ask func(context.Context, *client.Admin) []string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+func (a *app) completeNames(at *cluster, ask func(context.Context, *client.Admin) []string) cobra.CompletionFunc {
+	const only = cobra.ShellCompDirectiveNoFileComp
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 || a.flagsFromEnvironment(cmd.Flags()) != nil {
+			return nil, only
+		}
+		config, err := at.config()
+		if err != nil {
+			return nil, only
+		}
+		admin, err := client.NewAdmin(config)
+		if err != nil {
+			return nil, only
+		}
+		defer admin.Close()
+		ctx, cancel := context.WithTimeout(cmd.Context(), completionWithin)
+		defer cancel()
+		return ask(ctx, admin), only
 	}
-	config, err := c.config()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	admin, err := client.NewAdmin(config)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	defer admin.Close()
-	ctx, cancel := context.WithTimeout(cmd.Context(), completionWithin)
-	defer cancel()
-	return ask(ctx, admin), cobra.ShellCompDirectiveNoFileComp
 }

@@ -57,7 +57,7 @@ func (a *app) consumeCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.consume(cmd.Context(), record.Topic(args[0]), f)
 		},
-		ValidArgsFunction: f.cluster.completeTopics,
+		ValidArgsFunction: a.completeTopics(&f.cluster),
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.from, "from", "beginning", positionHelp)

@@ -94,7 +94,7 @@ func (a *app) groupsDescribe() *cobra.Command {
 			a.say("%s  %s  members: %d  lag: %d records", g.Name, g.State, len(g.Members), g.Lag())
 			return a.print(out, []string{"TOPIC", "PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "MEMBER"}, groupRows(g))
 		},
-		ValidArgsFunction: at.completeGroups,
+		ValidArgsFunction: a.completeGroups(&at),
 	}
 	at.register(cmd)
 	out.register(cmd)
@@ -175,7 +175,7 @@ func (a *app) groupsReset() *cobra.Command {
 			}
 			return a.print(out, []string{"TOPIC", "PARTITION", "CURRENT-OFFSET", "NEW-OFFSET"}, moveRows(args[0], moves))
 		},
-		ValidArgsFunction: at.completeGroups,
+		ValidArgsFunction: a.completeGroups(&at),
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&to, "to", "", "new position: "+positionHelp)
@@ -238,7 +238,7 @@ func (a *app) groupsDelete() *cobra.Command {
 			a.say("deleted group %s", g.Name)
 			return nil
 		},
-		ValidArgsFunction: at.completeGroups,
+		ValidArgsFunction: a.completeGroups(&at),
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "really do it")
 	at.register(cmd)

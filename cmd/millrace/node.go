@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -77,7 +79,12 @@ func (n *node) startSource(ctx context.Context, registry *prometheus.Registry) e
 		return err
 	}
 	n.client.Logger = n.logger
-	return client.Check(ctx, n.client)
+	if err := client.Check(ctx, n.client); err != nil {
+		f := faultOf(err)
+		f.fix = "correct --brokers or MILLRACE_BROKERS; without them serve starts a broker of its own"
+		return f
+	}
+	return nil
 }
 
 func (n *node) startBroker(ctx context.Context, registry *prometheus.Registry) error {
@@ -260,7 +267,7 @@ func (n *node) source() string {
 func directoryFault(dir string, err error) error {
 	f := &fault{code: "E1106", exit: exitFailed, err: err}
 	f.what = fmt.Sprintf("the data directory %s cannot be opened: %s", dir, err)
-	f.fix = "the message names the file; `millrace serve --data-dir OTHER` starts beside it, and nothing in it was changed"
+	f.fix = "correct what the message names, or choose another directory with --data-dir"
 	switch {
 	case errors.Is(err, log.ErrLocked):
 		f.code = "E1103"
@@ -269,7 +276,7 @@ func directoryFault(dir string, err error) error {
 	case errors.Is(err, log.ErrCopied):
 		f.code = "E1105"
 		f.fix = "the message above says which file to remove if the copy is meant to live on its own"
-	case isPermission(err):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		f.code = "E1104"
 		f.what = fmt.Sprintf("the data directory cannot be written: %s", err)
 		f.fix = "give the directory to this user, or choose another with --data-dir"

@@ -51,7 +51,7 @@ func (a *app) produceCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.produce(cmd.Context(), record.Topic(args[0]), f)
 		},
-		ValidArgsFunction: f.cluster.completeTopics,
+		ValidArgsFunction: a.completeTopics(&f.cluster),
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.keyField, "key-field", "", "JSON field that becomes the key")

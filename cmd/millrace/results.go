@@ -1,12 +1,9 @@
 package main
 
 import (
-	"errors"
-	"io/fs"
-	"syscall"
-
 	"millrace/internal/clicks"
 	"millrace/internal/web"
+	"millrace/record"
 )
 
 // results shows a click job to the web room: the same answers in its words.
@@ -48,9 +45,11 @@ func (r results) DeadLetters(n int) web.DeadLetters {
 	letters, byReason, asOf := r.job.DeadLetters(n)
 	out := web.DeadLetters{ByReason: make(map[string]int64, len(byReason)), AsOf: web.AsOf(asOf)}
 	for _, l := range letters {
-		out.Newest = append(out.Newest, web.DeadLetter{
-			TopicPartition: l.TopicPartition, Offset: l.Offset, Timestamp: l.Timestamp.Time(), Reason: string(l.Reason), Detail: l.Detail,
-		})
+		letter := web.DeadLetter{TopicPartition: l.TopicPartition, Offset: l.Offset, Events: l.Events, Reason: string(l.Reason), Detail: l.Detail}
+		if l.Timestamp != record.NoTimestamp {
+			letter.Timestamp = l.Timestamp.Time()
+		}
+		out.Newest = append(out.Newest, letter)
 	}
 	for reason, n := range byReason {
 		out.ByReason[string(reason)] = n
@@ -60,7 +59,3 @@ func (r results) DeadLetters(n int) web.DeadLetters {
 }
 
 func (r results) Progress() web.Progress { return web.Progress(r.job.Progress()) }
-
-func isPermission(err error) bool {
-	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
-}

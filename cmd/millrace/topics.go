@@ -158,7 +158,7 @@ func (a *app) topicsDescribe() *cobra.Command {
 			}
 			return a.printTopic(out, topic, chosenSettings(settings, all))
 		},
-		ValidArgsFunction: at.completeTopics,
+		ValidArgsFunction: a.completeTopics(&at),
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "also show settings that have their default value")
 	at.register(cmd)
@@ -231,7 +231,7 @@ func (a *app) topicsAlter() *cobra.Command {
 			defer admin.Close()
 			return a.alterTopic(cmd.Context(), admin, topicChange{record.Topic(args[0]), partitions, settings, unset}, yes)
 		},
-		ValidArgsFunction: at.completeTopics,
+		ValidArgsFunction: a.completeTopics(&at),
 	}
 	flags := cmd.Flags()
 	flags.IntVarP(&partitions, "partitions", "p", 0, "raise the number of partitions to this")
@@ -319,7 +319,7 @@ func (a *app) topicsDelete() *cobra.Command {
 			a.say("deleted topic %s with %d records", topic.Name, topic.Records())
 			return nil
 		},
-		ValidArgsFunction: at.completeTopics,
+		ValidArgsFunction: a.completeTopics(&at),
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "really do it")
 	at.register(cmd)

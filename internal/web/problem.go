@@ -1,6 +1,7 @@
 package web
 
 import (
+	"encoding/json/jsontext"
 	"encoding/json/v2"
 	"fmt"
 	"net/http"
@@ -25,7 +26,7 @@ func newProblem(status int, code, title, detail, fix string) problem {
 }
 
 func (p problem) write(w http.ResponseWriter) {
-	body, err := json.Marshal(p)
+	body, err := json.Marshal(p, jsontext.WithIndent("  "))
 	if err != nil {
 		body = []byte(`{"title":"the problem could not be described"}`)
 	}
