@@ -1,0 +1,172 @@
+package broker_test
+
+import (
+	"bufio"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// kafkaEnv names a real broker to compare with as well, HOST:PORT. Its topics
+// and groups named in the scripts (a, b, g …) are deleted.
+const kafkaEnv = "MILLRACE_CONFORMANCE_KAFKA"
+
+// randomScripts is how many seeded scripts run beside the written ones.
+const randomScripts = 200
+
+// TestConformance holds our broker's answers against those of kfake, request by
+// request, and against a real Kafka when its address is given. Each difference
+// must be allowed, with its reason, in testdata/conformance.
+func TestConformance(t *testing.T) {
+	fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DefaultNumPartitions(defaultPartitions), kfake.AllowAutoTopicCreation(),
+		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(fake.Close)
+	peers := []peer{{"kfake", fake.ListenAddrs()[0]}}
+	if addr := os.Getenv(kafkaEnv); addr != "" {
+		peers = append(peers, peer{"kafka", addr})
+	}
+	ours := startBroker(t)
+
+	scripts := slices.Clone(handScripts)
+	for seed := range uint64(randomScripts) {
+		scripts = append(scripts, randomScript(seed))
+	}
+	for _, peer := range peers {
+		allowed := readAllowed(t, "testdata/conformance/"+peer.name+".txt")
+		exchanges := 0
+		for _, script := range scripts {
+			mine, theirs := play(t, ours, script), play(t, peer.addr, script)
+			exchanges += len(mine)
+			compare(t, peer.name, script.name, mine, theirs, allowed)
+		}
+		for _, a := range allowed {
+			if a.used == 0 {
+				t.Errorf("%s: the allowance %q is not needed any more: remove it", peer.name, a.line)
+			}
+		}
+		t.Logf("%s: %d scripts, %d exchanges compared", peer.name, len(scripts), exchanges)
+	}
+}
+
+const defaultPartitions = 2
+
+// What the scripts may leave behind.
+var (
+	scriptTopics = []string{"a", "b", "auto", "zero"}
+	scriptGroups = []string{"g", "none"}
+)
+
+type peer struct{ name, addr string }
+
+// play runs one script on a broker and removes what it left behind.
+func play(t *testing.T, addr string, script script) []step {
+	s := dialSession(t, addr)
+	defer s.conn.Close()
+	for _, group := range scriptGroups {
+		findCoordinator(s, group)
+	}
+	script.run(s)
+	steps := s.steps
+	groups := kmsg.NewPtrDeleteGroupsRequest()
+	groups.Groups = scriptGroups
+	send[*kmsg.DeleteGroupsResponse](s, 1, groups)
+	for _, topic := range scriptTopics {
+		deleteTopic(s, topic)
+	}
+	return steps
+}
+
+func compare(t *testing.T, peer, script string, mine, theirs []step, allowed []*allowance) {
+	t.Helper()
+	if len(mine) != len(theirs) {
+		t.Errorf("%s: %s: we answered %d times, %s %d times", peer, script, len(mine), peer, len(theirs))
+		return
+	}
+	for i := range mine {
+		paths := map[string]bool{}
+		for field := range mine[i].fields {
+			paths[field] = true
+		}
+		for field := range theirs[i].fields {
+			paths[field] = true
+		}
+		for _, field := range slices.Sorted(maps.Keys(paths)) {
+			our, their := mine[i].fields[field], theirs[i].fields[field]
+			if our != their && !permitted(allowed, script, mine[i].request, field, our, their) {
+				t.Errorf("%s: script %q step %d, %s: %s is %q with us and %q there", peer, script, i, mine[i].request, field, our, their)
+			}
+		}
+	}
+}
+
+// allowance is one line of an allowed-differences file:
+//
+//	script glob | request glob | field glob | ours glob | theirs glob | reason
+type allowance struct {
+	line  string
+	globs [5]string
+	used  int
+}
+
+func permitted(allowed []*allowance, values ...string) bool {
+	for _, a := range allowed {
+		matches := true
+		for i, value := range values {
+			value = strings.NewReplacer("[", "(", "]", ")", "/", ":").Replace(value)
+			ok, err := path.Match(a.globs[i], value)
+			matches = matches && ok && err == nil
+		}
+		if matches {
+			a.used++
+			return true
+		}
+	}
+	return false
+}
+
+func readAllowed(t *testing.T, name string) []*allowance {
+	t.Helper()
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var all []*allowance
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		parts := strings.Split(line, "|")
+		if len(parts) != 6 || strings.TrimSpace(parts[5]) == "" {
+			t.Fatalf("%s: %q: want script | request | field | ours | theirs | reason", name, line)
+		}
+		a := &allowance{line: line}
+		for i := range a.globs {
+			a.globs[i] = strings.TrimSpace(parts[i])
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+// TestConformanceNoticesADifference guards the comparison itself.
+func TestConformanceNoticesADifference(t *testing.T) {
+	allowed := []*allowance{{globs: [5]string{"*", "Fetch *", ".Topics(*).ErrorCode", "*", "*"}}}
+	if permitted(allowed, "s", "Fetch v11", ".HighWatermark", "1", "2") {
+		t.Error("a difference in another field was allowed")
+	}
+	if !permitted(allowed, "s", "Fetch v11", ".Topics[0].ErrorCode", "1", "2") {
+		t.Error(fmt.Sprintf("the allowed field was refused: %v", allowed[0]))
+	}
+}
