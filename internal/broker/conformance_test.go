@@ -2,7 +2,6 @@ package broker_test
 
 import (
 	"bufio"
-	"fmt"
 	"maps"
 	"os"
 	"path"
@@ -167,6 +166,6 @@ func TestConformanceNoticesADifference(t *testing.T) {
 		t.Error("a difference in another field was allowed")
 	}
 	if !permitted(allowed, "s", "Fetch v11", ".Topics[0].ErrorCode", "1", "2") {
-		t.Error(fmt.Sprintf("the allowed field was refused: %v", allowed[0]))
+		t.Errorf("the allowed field was refused: %v", allowed[0])
 	}
 }
