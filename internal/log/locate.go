@@ -77,8 +77,11 @@ func (c *cursor) lookup(seg *segment, off record.Offset, prove bool) error {
 		if err != nil {
 			return err
 		}
-		found, err := c.confirm(decodeIndexEntry(b, seg.base), prove)
-		if found || err != nil {
+		e := decodeIndexEntry(b, seg.base)
+		if e.last > off {
+			continue // the index is not ascending: entries were lost, and read as zeros
+		}
+		if found, err := c.confirm(e, prove); found || err != nil {
 			return err
 		}
 	}
