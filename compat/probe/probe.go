@@ -6,6 +6,7 @@
 package probe
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -25,7 +26,7 @@ const (
 	keyCreateTopics   = 19
 )
 
-// errTimeout bounds each exchange with a broker that should be up.
+// exchangeWithin bounds each exchange with a broker that should be up.
 const exchangeWithin = 20 * time.Second
 
 // Error is a Kafka error code in an answer.
@@ -45,8 +46,9 @@ func check(code int16, format string, args ...any) error {
 
 // Conn is one connection. It is not for concurrent use.
 type Conn struct {
-	conn net.Conn
-	next int32
+	conn    net.Conn
+	answers *bufio.Reader
+	next    int32
 }
 
 // Dial connects to one broker.
@@ -56,8 +58,10 @@ func Dial(ctx context.Context, addr string) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{conn: conn}, nil
+	return newConn(conn), nil
 }
+
+func newConn(conn net.Conn) *Conn { return &Conn{conn: conn, answers: bufio.NewReader(conn)} }
 
 // Close closes the connection.
 func (c *Conn) Close() error { return c.conn.Close() }
@@ -65,7 +69,7 @@ func (c *Conn) Close() error { return c.conn.Close() }
 // exchange sends one request and returns the body of its answer.
 func (c *Conn) exchange(key, version int16, body []byte) (*reader, error) {
 	c.next++
-	var w writer
+	w := writer{b: make([]byte, 0, 64+len(body))}
 	w.int32(0) // length, below
 	w.int16(key)
 	w.int16(version)
@@ -80,11 +84,11 @@ func (c *Conn) exchange(key, version int16, body []byte) (*reader, error) {
 		return nil, fmt.Errorf("probe: send request %d: %w", key, err)
 	}
 	var head [4]byte
-	if _, err := io.ReadFull(c.conn, head[:]); err != nil {
+	if _, err := io.ReadFull(c.answers, head[:]); err != nil {
 		return nil, fmt.Errorf("probe: answer to request %d: %w", key, err)
 	}
 	answer := make([]byte, binary.BigEndian.Uint32(head[:]))
-	if _, err := io.ReadFull(c.conn, answer); err != nil {
+	if _, err := io.ReadFull(c.answers, answer); err != nil {
 		return nil, fmt.Errorf("probe: answer to request %d: %w", key, err)
 	}
 	r := &reader{b: answer}
@@ -97,7 +101,7 @@ func (c *Conn) exchange(key, version int16, body []byte) (*reader, error) {
 // Greet exchanges an ApiVersions request on a bare connection, as every client
 // does first.
 func Greet(conn net.Conn) error {
-	c := &Conn{conn: conn}
+	c := newConn(conn)
 	_, err := c.exchange(keyAPIVersions, 0, nil)
 	return err
 }
