@@ -7,9 +7,9 @@ import (
 	"millrace/record"
 )
 
-// BuilderOptions are the header fields that a producer chooses. The zero value is
-// NOT a batch without a producer: set ProducerID to NoProducerID for that, since
-// Kafka's producer ids start at 0.
+// BuilderOptions are the header fields that a producer chooses. The zero value
+// means the producer with id 0, since Kafka's ids start there: a batch without an
+// idempotent producer needs NoProducerID.
 type BuilderOptions struct {
 	Codec         Codec
 	ProducerID    int64 // NoProducerID: no idempotent producer, the next two are not looked at

@@ -50,6 +50,7 @@ func compressedForms(t *testing.T, plain []byte) []form {
 		{"gzip of two members", Gzip, append(gzipped(t, plain[:half]), gzipped(t, plain[half:])...)},
 		{"zstd with size", Zstd, zstdAll(t, plain)},
 		{"zstd streamed, without size", Zstd, zstdStreamed(t, plain)},
+		{"zstd behind a frame to skip", Zstd, append([]byte{0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 'x', 'x'}, zstdAll(t, plain)...)},
 		{"zstd of two frames", Zstd, append(zstdAll(t, plain[:half]), zstdStreamed(t, plain[half:])...)},
 		{"lz4", LZ4, lz4Framed(t, plain)},
 		{"lz4 of 4 MiB blocks with checksum and size", LZ4, lz4Framed(t, plain, lz4.BlockSizeOption(lz4.Block4Mb), lz4.ChecksumOption(true), lz4.SizeOption(uint64(len(plain))))},
@@ -224,24 +225,29 @@ const maxBombCost = 64 << 20
 // gigabytes: each is refused, and quickly, before memory is spent on it.
 func TestBombs(t *testing.T) {
 	const size = 10 << 10
-	for _, bomb := range []form{
-		{"gzip of 10 MB zeros", Gzip, gzipped(t, make([]byte, 10<<20))},
-		{"gzip with an innocent trailer", Gzip, lyingGzip(t)},
-		{"gzip of many members", Gzip, bytes.Repeat(gzipped(t, make([]byte, 1<<20)), 10)},
-		{"snappy declaring 4 GiB", Snappy, snappyDeclaring(1<<32 - 1)},
-		{"snappy declaring more than it has, below the floor", Snappy, snappyDeclaring(RatioFloor)},
-		{"xerial declaring 4 TiB", Snappy, xerialDeclaring(1<<32-1, size)},
-		{"xerial declaring 4 GiB in small blocks", Snappy, xerialDeclaring(4<<20, size)},
-		{"lz4 declaring 2^63 bytes", LZ4, lz4Declaring(1 << 63)},
-		{"lz4 declaring 1 GiB", LZ4, lz4Declaring(1 << 30)},
-		{"lz4 of 5 MB zeros", LZ4, lz4Framed(t, make([]byte, 5<<20))},
-		{"lz4 frames of 4 MiB blocks", LZ4, bytes.Repeat(lz4Framed(t, make([]byte, 1<<20), lz4.BlockSizeOption(lz4.Block4Mb)), 5)},
-		{"zstd declaring 2^62 bytes", Zstd, zstdFrame(1<<62, size/4)},
-		{"zstd declaring 1 GiB", Zstd, zstdFrame(1<<30, size/4)},
-		{"zstd of 320 MB in runs, nothing declared", Zstd, zstdFrame(0, size/4)},
-		{"zstd of 64 MB in compressed blocks", Zstd, zstdStreamed(t, bytes.Repeat([]byte("abc"), 20<<20))},
-		{"zstd frames of runs", Zstd, bytes.Repeat(zstdFrame(0, 20), 100)},
-		{"zstd declaring a window of 2 TiB", Zstd, zstdWindow(0xf8)},
+	for _, bomb := range []struct {
+		form
+		want error
+		cost uint64 // at most, in bytes; little where a size is declared
+	}{
+		{form{"gzip of 10 MB zeros", Gzip, gzipped(t, make([]byte, 10<<20))}, ErrTooLarge, maxBombCost},
+		{form{"gzip with an innocent trailer", Gzip, lyingGzip(t)}, ErrTooLarge, maxBombCost},
+		{form{"gzip of many members", Gzip, bytes.Repeat(gzipped(t, make([]byte, 1<<20)), 10)}, ErrTooLarge, maxBombCost},
+		{form{"snappy declaring 4 GiB", Snappy, snappyDeclaring(1<<32 - 1)}, ErrTooLarge, 1 << 20},
+		{form{"snappy declaring more than it has, below the floor", Snappy, snappyDeclaring(RatioFloor)}, ErrInvalid, maxBombCost},
+		{form{"xerial declaring 4 TiB", Snappy, xerialDeclaring(1<<32-1, size)}, ErrTooLarge, 1 << 20},
+		{form{"xerial declaring 4 GiB in small blocks", Snappy, xerialDeclaring(4<<20, size)}, ErrTooLarge, 1 << 20},
+		{form{"lz4 declaring 2^63 bytes", LZ4, lz4Declaring(1 << 63)}, ErrTooLarge, 1 << 20},
+		{form{"lz4 declaring 1 GiB", LZ4, lz4Declaring(1 << 30)}, ErrTooLarge, 1 << 20},
+		{form{"lz4 of 5 MB zeros", LZ4, lz4Framed(t, make([]byte, 5<<20))}, ErrTooLarge, maxBombCost},
+		{form{"lz4 frames of 4 MiB blocks", LZ4, bytes.Repeat(lz4Framed(t, make([]byte, 1<<20), lz4.BlockSizeOption(lz4.Block4Mb)), 5)}, ErrTooLarge, maxBombCost},
+		{form{"zstd declaring 2^62 bytes", Zstd, zstdFrame(1<<62, size/4)}, ErrTooLarge, 1 << 20},
+		{form{"zstd declaring 2^63 bytes twice", Zstd, bytes.Repeat(zstdFrame(1<<63, 1), 2)}, ErrTooLarge, 1 << 20},
+		{form{"zstd declaring 1 GiB", Zstd, zstdFrame(1<<30, size/4)}, ErrTooLarge, 1 << 20},
+		{form{"zstd of 320 MB in runs, nothing declared", Zstd, zstdFrame(0, size/4)}, ErrTooLarge, 1 << 20},
+		{form{"zstd of 63 MB in compressed blocks", Zstd, zstdStreamed(t, bytes.Repeat([]byte("abc"), 21<<20))}, ErrTooLarge, maxBombCost},
+		{form{"zstd frames of runs", Zstd, bytes.Repeat(zstdFrame(0, 20), 100)}, ErrTooLarge, 1 << 20},
+		{form{"zstd declaring a window of 2 TiB", Zstd, zstdWindow(0xf8)}, ErrInvalid, 1 << 20},
 	} {
 		t.Run(bomb.name, func(t *testing.T) {
 			if len(bomb.bytes) > 21<<10 {
@@ -253,10 +259,8 @@ func TestBombs(t *testing.T) {
 				_, err := d.Decompress(bomb.codec, bomb.bytes)
 				return err
 			})
-			if !errors.Is(err, ErrTooLarge) && !errors.Is(err, ErrInvalid) {
-				t.Errorf("got %v", err)
-			}
-			if allocated > maxBombCost {
+			requireError(t, "Decompress", err, bomb.want)
+			if allocated > bomb.cost {
 				t.Errorf("cost %d bytes of memory", allocated)
 			}
 			t.Logf("%d bytes: %v; %.1f MiB, %v", len(bomb.bytes), err, float64(allocated)/(1<<20), time.Since(start))
@@ -347,6 +351,20 @@ func zstdWindow(descriptor byte) []byte {
 	b := zstdFrame(0, 1)
 	b[5] = descriptor
 	return b
+}
+
+// TestTrailerIsNoProof: a damaged trailer does not cost what it says.
+func TestTrailerIsNoProof(t *testing.T) {
+	b := gzipped(t, []byte("small"))
+	binary.LittleEndian.PutUint32(b[len(b)-4:], RatioFloor)
+	var d Decoder
+	allocated, err := allocatedBytes(func() error {
+		_, err := d.Decompress(Gzip, b)
+		return err
+	})
+	if !errors.Is(err, ErrInvalid) || allocated > 2*mostBytes {
+		t.Fatalf("error %v, cost %d bytes", err, allocated)
+	}
 }
 
 // TestLargestFrame: even a bomb that fills the largest request costs a small

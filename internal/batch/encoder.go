@@ -67,8 +67,8 @@ func (e *encoder) writeAll(w io.WriteCloser, src []byte) ([]byte, error) {
 	return e.out, nil
 }
 
-// resetLZ4 writes frames as Java does: independent blocks of 64 KiB, which is all
-// that the Java client reads, and no checksum beside that of the batch.
+// resetLZ4 writes frames as Java does: independent blocks, the only ones that the
+// Java client reads, of 64 KiB, and no checksum beside that of the batch.
 func (e *encoder) resetLZ4(dst []byte) error {
 	e.out = dst
 	if e.lz4 == nil {

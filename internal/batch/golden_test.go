@@ -93,6 +93,17 @@ func TestBuilderMatchesJava(t *testing.T) {
 	}
 }
 
+// TestFramesMatchJava: the compressed records start as the JVM client's do, so its
+// readers meet frames of the kind that they know.
+func TestFramesMatchJava(t *testing.T) {
+	for codec, size := range map[Codec]int{Gzip: 4, Snappy: xerialHeader, LZ4: 7, Zstd: 4} {
+		ours, javas := buildGolden(t, codec)[HeaderSize:], golden(t, "java-"+codec.String())[HeaderSize:]
+		if !bytes.Equal(ours[:size], javas[:size]) {
+			t.Errorf("%s: ours start with % x, Java's with % x", codec, ours[:size], javas[:size])
+		}
+	}
+}
+
 // TestStoredByKafka reads what only a log holds: markers, log append time and what
 // compaction leaves behind. CheckCRC accepts all of it, Validate no gaps.
 func TestStoredByKafka(t *testing.T) {

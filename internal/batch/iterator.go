@@ -67,22 +67,27 @@ type Iterator struct {
 // ErrCorrupt as [ParseHeader]; ErrCodec and ErrTooLarge as [Decoder.Decompress];
 // ErrInvalid when header or compressed bytes break the format.
 func (it *Iterator) Reset(b []byte, d *Decoder) error {
-	it.start(Header{}, nil)
-	h, err := parseWhole(b)
-	if err == nil {
-		err = h.checkCounts()
-	}
+	h, records, err := it.open(b, d)
+	it.start(h, records)
 	if err != nil {
 		it.err = err
-		return err
+	}
+	return it.err
+}
+
+func (it *Iterator) open(b []byte, d *Decoder) (Header, []byte, error) {
+	h, err := parseWhole(b)
+	if err != nil {
+		return Header{}, nil, err
+	}
+	if err := h.checkCounts(); err != nil {
+		return Header{}, nil, err
 	}
 	records, err := it.decompress(h.Codec(), b[HeaderSize:h.Size()], d)
 	if err != nil {
-		it.err = err
-		return err
+		return Header{}, nil, err
 	}
-	it.start(h, records)
-	return nil
+	return h, records, nil
 }
 
 func (it *Iterator) decompress(c Codec, records []byte, d *Decoder) ([]byte, error) {

@@ -42,6 +42,7 @@ func TestMalformedRecords(t *testing.T) {
 	}{
 		{"null key and value", good.record()},
 		{"length negative", []byte{1, 0, 0, 0, 1, 1, 0}},
+		{"length minimum", slices.Concat(minimum, []byte{0, 0, 0, 1, 1, 0})},
 		{"length zero", []byte{0, 0, 0, 0, 1, 1, 0}},
 		{"length too small", []byte{10, 0, 0, 0, 1, 1, 0}},
 		{"length beyond the batch", []byte{14, 0, 0, 0, 1, 1, 0}},
@@ -151,11 +152,32 @@ func TestValidateRefusesGaps(t *testing.T) {
 // record, so nobody sizes anything by it.
 func TestCountBeyondBytes(t *testing.T) {
 	var it Iterator
-	if err := it.Reset(rawBatch(None, 2, 1, body{}.record()), nil); err != nil {
-		t.Fatal(err)
+	err := it.Reset(rawBatch(None, 2, 1, body{}.record()), nil)
+	requireError(t, "Reset", err, ErrInvalid)
+	if it.Next() || it.Header().Count != 2 {
+		t.Fatalf("a record under header %+v", it.Header())
 	}
-	if it.Next() || !errors.Is(it.Err(), ErrInvalid) {
-		t.Fatalf("error %v", it.Err())
+}
+
+// TestCountsRefused by Reset, before the first record.
+func TestCountsRefused(t *testing.T) {
+	records := slices.Concat(body{}.record(), body{offset: []byte{2}}.record())
+	for _, test := range []struct{ count, lastDelta int32 }{{-1, 1}, {2, 0}, {0, -1}, {1, -1}} {
+		b := rawBatch(None, test.count, test.lastDelta, records)
+		err := new(Iterator).Reset(b, nil)
+		requireError(t, "Reset", err, ErrInvalid)
+		_, err = CheckCRC(b)
+		requireError(t, "CheckCRC", err, ErrInvalid)
+	}
+}
+
+// TestIteratorStopsAtTheBatch: what lies behind it is not its own.
+func TestIteratorStopsAtTheBatch(t *testing.T) {
+	for _, codec := range codecs {
+		first := buildBatch(t, BuilderOptions{Codec: codec, ProducerID: NoProducerID}, 3)
+		if got := readAll(t, slices.Concat(first, plainBatch(t))); len(got) != 3 {
+			t.Errorf("%s: %d records", codec, len(got))
+		}
 	}
 }
 

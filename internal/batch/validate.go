@@ -99,11 +99,11 @@ func Validate(b []byte) (Header, error) {
 	return h, nil
 }
 
-// checkProduced holds for a batch as a producer sends it. The rules are those of
-// Kafka's LogValidator and MemoryRecordsBuilder.
+// checkProduced holds for a batch as a producer sends it, on top of checkCounts.
+// The rules are those of Kafka's LogValidator and MemoryRecordsBuilder.
 func (h Header) checkProduced() error {
 	switch {
-	case h.Count < 1 || int64(h.Count) != int64(h.LastOffsetDelta)+1:
+	case int64(h.Count) != int64(h.LastOffsetDelta)+1:
 		return fmt.Errorf("%w: %d records, but the last has offset delta %d", ErrInvalid, h.Count, h.LastOffsetDelta)
 	case h.Codec() > Zstd:
 		return fmt.Errorf("%w: %d", ErrCodec, h.Codec())

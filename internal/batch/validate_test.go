@@ -151,6 +151,9 @@ func TestSplit(t *testing.T) {
 					t.Fatal("Split goes on behind an error")
 				}
 				length += len(b)
+				if cap(b) != len(b) && err == nil {
+					t.Error("a batch can grow into the next one")
+				}
 				if last = err; err == nil {
 					whole++
 				}
