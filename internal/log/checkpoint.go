@@ -123,7 +123,7 @@ func decodeOffsetLine(line string) (tp record.TopicPartition, off record.Offset,
 	if len(words) != 3 {
 		return tp, 0, fmt.Errorf("line %q is not topic, partition and offset", line)
 	}
-	partition, err := strconv.ParseInt(words[1], 10, 32)
+	partition, err := strconv.ParseUint(words[1], 10, 31)
 	if err != nil {
 		return tp, 0, err
 	}

@@ -55,12 +55,12 @@ func (c *checkpointer) run() {
 type checkpointTarget struct {
 	log      *Log
 	point    record.Offset
-	snapshot []byte // of the producers at point; nil when they have not changed
-	sealed   []*segment
+	snapshot []byte     // of the producers at point; nil when they have not changed
+	indexed  []*segment // whose indexes got entries
 }
 
-// checkpoint syncs all that is written, snapshots the producers that changed,
-// and writes the recovery points.
+// checkpoint syncs all that is written, indexes included, snapshots the producers
+// that changed, and writes the recovery points.
 func (c *checkpointer) checkpoint() error {
 	c.bytes.Store(0)
 	targets := c.targets()
@@ -69,12 +69,13 @@ func (c *checkpointer) checkpoint() error {
 	}
 	round := c.store.syncer.all()
 	<-round.done
+	c.syncIndexes(targets)
 	points := make(map[*Log]record.Offset, len(targets))
 	for _, t := range targets {
-		if record.Offset(t.log.durable.Load()) < t.point || t.log.stopped() != nil {
-			continue // its sync failed, or it is gone
+		if record.Offset(t.log.durable.Load()) < t.point || t.log.stopped() != nil || t.log.indexFailed.Load() {
+			continue // a sync failed, or the log is gone
 		}
-		if err := t.prepare(); err != nil {
+		if err := t.saveProducers(); err != nil {
 			t.log.warn("checkpoint skipped", err)
 			continue
 		}
@@ -94,45 +95,75 @@ func (c *checkpointer) targets() (all []checkpointTarget) {
 
 // checkpointTarget captures the log's end, with the state of its producers there.
 func (l *Log) checkpointTarget() (t checkpointTarget, changed bool) {
-	if l.next.Load() == l.checkpointed.Load() {
+	if l.next.Load() == l.checkpointed.Load() || l.stopped() != nil {
 		return t, false
 	}
 	l.appender.Lock()
 	defer l.appender.Unlock()
+	a := &l.appender
 	t = checkpointTarget{log: l, point: l.NextOffset()}
-	if p := &l.appender.producers; p.changed {
-		t.snapshot = p.encode()
-		p.changed = false
+	if a.producers.changed {
+		t.snapshot = a.producers.encode()
+		a.producers.changed = false
 	}
-	l.tail.Lock()
-	t.sealed, l.tail.sealed = l.tail.sealed, nil
-	l.tail.Unlock()
+	a.index.warn(l, a.index.flush())
+	t.indexed, a.sealed = a.sealed, nil
+	if a.index.dirty {
+		t.indexed = append(t.indexed, a.index.seg)
+		a.index.dirty = false
+	}
 	return t, true
 }
 
-// prepare makes durable what a recovery point at t.point presumes.
-func (t checkpointTarget) prepare() error {
-	l := t.log
-	l.names.RLock()
-	defer l.names.RUnlock()
-	if err := l.stopped(); err != nil {
-		return err
+// syncIndexes makes the index entries below the points durable. Where that
+// fails the log gets no more recovery points: a later success proves nothing.
+func (c *checkpointer) syncIndexes(targets []checkpointTarget) {
+	files := 0
+	for _, t := range targets {
+		files += 2 * len(t.indexed)
 	}
-	for _, seg := range t.sealed {
-		if err := seg.syncIndexes(); err != nil {
-			l.warn("index not synced; it is rebuilt when it turns out wrong", err)
+	var err error
+	if files > manyFiles {
+		err = c.store.timed(c.store.fsys.SyncAll)
+	}
+	for _, t := range targets {
+		if files <= manyFiles {
+			err = t.log.syncIndexes(t.indexed)
+		}
+		if err != nil && len(t.indexed) > 0 {
+			t.log.indexFailed.Store(true)
+			t.log.warn("index not synced; the next start scans the log from its last checkpoint", err)
 		}
 	}
+}
+
+func (l *Log) syncIndexes(segments []*segment) error {
+	for _, seg := range segments {
+		if err := seg.syncIndexes(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// saveProducers makes the snapshot of the producers at t.point durable.
+func (t checkpointTarget) saveProducers() error {
 	if t.snapshot == nil {
 		return nil
 	}
-	if err := l.writeSnapshot(t.point, t.snapshot); err != nil {
+	l := t.log
+	l.names.RLock()
+	defer l.names.RUnlock()
+	err := l.stopped()
+	if err == nil {
+		err = l.writeSnapshot(t.point, t.snapshot)
+	}
+	if err != nil {
 		l.appender.Lock()
 		l.appender.producers.changed = true
 		l.appender.Unlock()
-		return err
 	}
-	return nil
+	return err
 }
 
 // keptSnapshots stay on disk: when the newest is damaged the one before serves.
@@ -144,7 +175,8 @@ func (l *Log) writeSnapshot(off record.Offset, content []byte) error {
 		return err
 	}
 	if err := l.store.fsys.SyncDir(l.dir); err != nil {
-		return err
+		l.store.noteFailedSync()
+		return l.fail(err) // it may have covered the name of a new segment
 	}
 	l.appender.Lock()
 	defer l.appender.Unlock()
@@ -173,8 +205,11 @@ func (s *segment) syncIndexes() error {
 		kind fileKind
 	}{{&s.index, indexFile}, {&s.times, timesFile}} {
 		f, err := s.openIndex(index.h, index.kind)
-		if f == nil || err != nil {
+		if err != nil {
 			return unlessRetired(err)
+		}
+		if f == nil {
+			continue
 		}
 		err = s.store.timed(f.SyncData)
 		index.h.release()
@@ -208,7 +243,7 @@ func (c *checkpointer) writePoints(changed map[*Log]record.Offset) error {
 		}
 		all[l.tp] = point
 	}
-	if err := replaceFile(c.store.fsys, recoveryPointFile, all.encode()); err != nil {
+	if err := c.store.replaceRoot(recoveryPointFile, all.encode()); err != nil {
 		return err
 	}
 	for _, l := range logs {

@@ -51,6 +51,9 @@ func (s *Store) leaveClean(logs []*Log) error {
 		if reason := l.failed.Load(); reason != nil {
 			return *reason
 		}
+		if l.indexFailed.Load() {
+			return fmt.Errorf("%s: an index could not be synced", l.tp)
+		}
 	}
 	changed := false
 	for _, l := range logs {
@@ -71,7 +74,7 @@ func (s *Store) leaveClean(logs []*Log) error {
 	if err := s.writeStarts(nil); err != nil {
 		return err
 	}
-	return replaceFile(s.fsys, cleanFile, []byte(`{"version":0,"brokerEpoch":-1}`+"\n"))
+	return s.replaceRoot(cleanFile, []byte(`{"version":0,"brokerEpoch":-1}`+"\n"))
 }
 
 // writeLast writes the index entries and the producers that are in memory only,

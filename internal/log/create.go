@@ -109,14 +109,18 @@ func (s *Store) syncMade(made []*Log) error {
 		return nil
 	}
 	if len(made) >= manyMade {
-		return s.timed(s.fsys.SyncAll)
+		if err := s.timed(s.fsys.SyncAll); err != nil {
+			s.root.failed.Add(1)
+			return err
+		}
+		return s.proveRoot()
 	}
 	for _, l := range made {
 		if err := s.timed(func() error { return s.fsys.SyncDir(l.dir) }); err != nil {
 			return err
 		}
 	}
-	return s.timed(func() error { return s.fsys.SyncDir(".") })
+	return s.syncRoot()
 }
 
 // undo removes what a failed Create has made and gives its error. What cannot be
@@ -126,6 +130,9 @@ func (s *Store) undo(specs []CreateSpec, err error) error {
 		if removeErr := s.fsys.RemoveAll(spec.TP.String()); removeErr != nil {
 			s.opts.Logger.Warn("a partition that could not be created leaves files behind", "partition", spec.TP.String(), "error", removeErr)
 		}
+	}
+	if syncErr := s.syncRoot(); syncErr != nil {
+		s.opts.Logger.Warn("partitions that could not be created may be there after a power cut", "error", syncErr)
 	}
 	if isNoSpace(err) {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)

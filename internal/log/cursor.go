@@ -17,6 +17,10 @@ import (
 // checked piece by piece, so a cursor's memory does not depend on them.
 const windowSize = 64 << 10
 
+// smallestRead is what a cursor reads for a header at first; it doubles while the
+// headers lie close together.
+const smallestRead = 4 << 10
+
 var windows = sync.Pool{New: func() any { return new([windowSize]byte) }}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -64,10 +68,11 @@ type cursor struct {
 	window   *[windowSize]byte
 	windowAt int64
 	windowN  int
+	ahead    int // how much the next read takes, at least
 }
 
 func newCursor(f vfs.File, epochs *epochHistory, pos int64, next record.Offset, end int64) *cursor {
-	return &cursor{file: f, epochs: epochs, pos: pos, next: next, end: end, window: windows.Get().(*[windowSize]byte)}
+	return &cursor{file: f, epochs: epochs, pos: pos, next: next, end: end, ahead: smallestRead, window: windows.Get().(*[windowSize]byte)}
 }
 
 func (c *cursor) close() {
@@ -82,7 +87,11 @@ func (c *cursor) bytes(pos int64, n int) ([]byte, error) {
 		return nil, nil
 	}
 	if pos < c.windowAt || pos+int64(n) > c.windowAt+int64(c.windowN) {
-		want := int(min(windowSize, c.end-pos))
+		if pos > c.windowAt+int64(c.windowN) { // a leap over a large batch: what follows is skipped as well
+			c.ahead = smallestRead
+		}
+		want := int(min(int64(max(n, c.ahead)), c.end-pos))
+		c.ahead = min(2*c.ahead, windowSize)
 		got, err := c.file.ReadAt(c.window[:want], pos)
 		if got < n && err != io.EOF {
 			return nil, err

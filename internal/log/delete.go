@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"millrace/record"
@@ -45,13 +46,27 @@ func (s *Store) Delete(tps []record.TopicPartition) error {
 		delete(s.logs, tp)
 		s.mu.Unlock()
 	}
-	if len(doomed) > 0 && !s.opts.faults.skipDirSync {
-		if err := s.timed(func() error { return s.fsys.SyncDir(".") }); err != nil {
-			failed = append(failed, fmt.Errorf("delete partitions: %w", err))
+	if err := s.bury(doomed); err != nil {
+		failed = append(failed, fmt.Errorf("delete partitions: %w", err))
+	}
+	return errors.Join(failed...)
+}
+
+// bury makes deletions durable, with those that could not be before, and then
+// has the files removed.
+func (s *Store) bury(doomed []string) error {
+	s.doomed = append(s.doomed, doomed...)
+	if len(s.doomed) == 0 {
+		return nil
+	}
+	if !s.opts.faults.skipDirSync {
+		if err := s.syncRoot(); err != nil {
+			return err
 		}
 	}
-	s.removeLater(doomed)
-	return errors.Join(failed...)
+	s.removeLater(s.doomed)
+	s.doomed = nil
+	return nil
 }
 
 // condemn stops the log and renames its directory, so that nothing finds it any
@@ -89,14 +104,28 @@ func isCondemned(name string) bool {
 	return err == nil
 }
 
-// removeLeftovers removes what a crash has left of deleted partitions and of
-// half-written files.
-func (s *Store) removeLeftovers(names []string) {
-	var doomed []string
+// removeTemporary removes what a crash has left of half-written files.
+func (s *Store) removeTemporary(names []string) error {
 	for _, name := range names {
-		if isCondemned(name) || strings.HasSuffix(name, tempSuffix) {
-			doomed = append(doomed, name)
+		if strings.HasSuffix(name, tempSuffix) {
+			if err := s.fsys.Remove(name); err != nil {
+				return err
+			}
 		}
+	}
+	return nil
+}
+
+// removeCondemned removes what a crash has left of deleted partitions. Their new
+// names may not be durable yet: a partition must not come back without its files.
+func (s *Store) removeCondemned(names []string) {
+	doomed := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !isCondemned(name) })
+	if len(doomed) == 0 {
+		return
+	}
+	if err := s.checkpointer.writePoints(map[*Log]record.Offset{}); err != nil { // a change: see rootNames
+		s.opts.Logger.Warn("files of deleted partitions stay; the next start tries again", "error", err)
+		return
 	}
 	s.removeLater(doomed)
 }

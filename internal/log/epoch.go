@@ -157,47 +157,58 @@ func (l *Log) loadEpochs(found dirFiles) error {
 	return writeEpochs(l.store.fsys, l.dir, history)
 }
 
-// onlyFirstEpoch looks at the first batch of the oldest and of the newest segment.
+// onlyFirstEpoch looks at the newest batches: epochs never fall.
 func onlyFirstEpoch(segments []*segment) (bool, error) {
-	for _, seg := range []*segment{segments[0], segments[len(segments)-1]} {
-		latest := int32(0)
-		if err := seg.epochs(func(epoch int32, _ record.Offset) bool { latest = epoch; return false }); err != nil {
-			return false, err
-		}
-		if latest != 0 {
-			return false, nil
+	for _, seg := range slices.Backward(segments) {
+		if seg.size.Load() > 0 {
+			latest := int32(0)
+			err := seg.epochs(maxOffset, func(epoch int32, _ record.Offset) { latest = epoch })
+			return latest == 0, err
 		}
 	}
 	return true, nil
 }
 
-// epochsOf collects the epochs that the batches carry. An epoch that is followed
-// by a lower one was damage.
+// epochsOf collects the epochs that the batches carry.
 func epochsOf(segments []*segment) (*epochHistory, error) {
-	var found epochHistory
+	var found epochCollector
 	for _, seg := range segments {
-		err := seg.epochs(func(epoch int32, base record.Offset) bool {
-			for len(found) > 0 && found[len(found)-1].epoch > epoch {
-				found = found[:len(found)-1]
-			}
-			if len(found) == 0 || found[len(found)-1].epoch < epoch {
-				found = append(found, epochEntry{epoch, base})
-			}
-			return true
-		})
-		if err != nil {
+		if err := seg.epochs(seg.base, found.add); err != nil {
 			return nil, err
 		}
 	}
-	if len(found) == 0 {
+	if len(found.history) == 0 {
 		return firstEpoch(), nil
 	}
-	return &found, nil
+	return &found.history, nil
 }
 
-// epochs gives the epoch and base offset of each batch until visit says no, or
-// something is found that is no batch.
-func (s *segment) epochs(visit func(epoch int32, base record.Offset) bool) error {
+// epochCollector makes a history from the epochs of batches, which no checksum
+// covers: one that a single batch has, or that is followed by a lower one, is damage.
+type epochCollector struct {
+	history epochHistory
+	latest  epochEntry // not in the history until a second batch has it
+}
+
+func (c *epochCollector) add(epoch int32, base record.Offset) {
+	first := len(c.history) == 0
+	if !first && epoch == c.latest.epoch && epoch > c.history.latest() {
+		c.history = append(c.history, c.latest)
+	}
+	if first || epoch != c.latest.epoch {
+		c.latest = epochEntry{epoch, base}
+	}
+	if first {
+		c.history = epochHistory{c.latest}
+	}
+	for len(c.history) > 1 && c.history.latest() > epoch {
+		c.history = c.history[:len(c.history)-1]
+	}
+}
+
+// epochs gives the epoch and base offset of each batch, from the one that the
+// index names before off, until something is found that is no batch.
+func (s *segment) epochs(off record.Offset, visit func(epoch int32, base record.Offset)) error {
 	f, err := s.openData()
 	if err != nil {
 		return err
@@ -205,13 +216,19 @@ func (s *segment) epochs(visit func(epoch int32, base record.Offset) bool) error
 	defer s.data.release()
 	c := newCursor(f, nil, 0, s.base, s.size.Load())
 	defer c.close()
+	if err := c.lookup(s, off, true); err != nil {
+		return err
+	}
 	for {
 		h, err := c.proven()
 		if err == errEnd || isBad(err) {
 			return nil
 		}
-		if err != nil || h.LeaderEpoch >= 0 && !visit(h.LeaderEpoch, h.BaseOffset) {
+		if err != nil {
 			return err
+		}
+		if h.LeaderEpoch >= 0 {
+			visit(h.LeaderEpoch, h.BaseOffset)
 		}
 		c.pass(h)
 	}

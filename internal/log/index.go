@@ -60,8 +60,10 @@ type indexWriter struct {
 	interval int64
 	since    int64 // bytes since the last entry
 
-	max  timeEntry // largest timestamp of the segment; noTimestamp at first
-	last timeEntry // newest entry of the time index; noTimestamp without one
+	max   timeEntry // largest timestamp of the segment; noTimestamp at first
+	last  timeEntry // newest entry of the time index; noTimestamp without one
+	saved timeEntry // the same, of those in the file
+	dirty bool      // the files have entries that no checkpoint has synced
 
 	offsets, times       []byte // entries that are not in the files yet
 	offsetsEnd, timesEnd int64  // where in the files they go
@@ -69,7 +71,7 @@ type indexWriter struct {
 
 func newIndexWriter(seg *segment, interval int32) *indexWriter {
 	none := timeEntry{ts: noTimestamp, last: seg.base}
-	return &indexWriter{seg: seg, interval: int64(interval), max: none, last: none}
+	return &indexWriter{seg: seg, interval: int64(interval), max: none, last: none, saved: none}
 }
 
 // add accounts for the batch at position, which may get an entry. As in Kafka,
@@ -112,10 +114,13 @@ func (w *indexWriter) flush() error {
 	if err == nil {
 		err = w.flushTo(&w.seg.index, indexFile, w.offsets, &w.offsetsEnd)
 	}
+	w.dirty = w.dirty || len(w.offsets)+len(w.times) > 0
 	w.offsets, w.times = w.offsets[:0], w.times[:0]
 	if err != nil {
+		w.last = w.saved // the next entry makes up for the lost ones
 		return fmt.Errorf("write index: %w", err)
 	}
+	w.saved = w.last
 	return nil
 }
 

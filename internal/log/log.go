@@ -41,6 +41,7 @@ type Log struct {
 		producers producers
 		index     *indexWriter
 		snapshots []record.Offset // of the producers on disk, ascending
+		sealed    []*segment      // since the last checkpoint, which syncs their indexes
 		rollFrom  int64           // when segment.ms starts to count for the active segment, ms
 		iov       [1][]byte       // spares an allocation per write
 	}
@@ -51,12 +52,12 @@ type Log struct {
 		sync.Mutex
 		unsynced []*segment // with bytes that no sync has covered; their data handles are pinned
 		newNames bool       // a segment's name is not durable yet
-		sealed   []*segment // since the last checkpoint: it syncs their indexes
 		bytes    int64      // unsynced
 		records  int64      // unsynced
 	}
 
 	scheduled    schedule     // guarded by the scheduler's lock
+	indexFailed  atomic.Bool  // an index could not be synced
 	checkpointed atomic.Int64 // recovery point on disk: all below is durable, and so is the producers' state there
 
 	recovered recovered

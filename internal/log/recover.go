@@ -105,7 +105,6 @@ func (s *scan) walk(seg *segment, f vfs.File, limit record.Offset, prove bool) (
 	if s.index, err = s.resumeIndex(seg, c, prove); err != nil {
 		return false, err
 	}
-	promised := s.index.last
 	provenFrom := int64(-1)
 	for c.pos < c.end {
 		above := s.clean || c.next >= s.point
@@ -114,9 +113,6 @@ func (s *scan) walk(seg *segment, f vfs.File, limit record.Offset, prove bool) (
 		}
 		h, err := c.look(prove || above)
 		if err == nil {
-			if !promised.keptBy(h) {
-				return false, bad("the time index names a batch that is not there")
-			}
 			s.index.add(h, c.pos)
 			s.index.maybeFlush(s.log)
 			c.pass(h)
@@ -130,9 +126,6 @@ func (s *scan) walk(seg *segment, f vfs.File, limit record.Offset, prove bool) (
 		if err != nil {
 			return false, err
 		}
-	}
-	if promised.ts != noTimestamp && promised.last >= c.next {
-		return false, bad("the time index names a batch behind the end")
 	}
 	s.next = c.next
 	if provenFrom >= 0 && c.end > provenFrom && !s.clean {

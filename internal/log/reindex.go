@@ -5,108 +5,140 @@ import (
 	"io"
 
 	"millrace/internal/vfs"
+	"millrace/record"
 )
 
 // resumeIndex makes the index writer of seg, keeps what is good of its index
 // files, and moves the cursor to where the walk has to start: the batch of the
 // newest entry that was kept. fresh drops all entries.
 //
-// Entries behind the newest time entry go too: then the walk sees every timestamp
-// that the time index may lack. After an unclean stop so do entries above the
-// recovery point, which may name batches that are gone, and all from the first
-// one on that does not rise, since sectors of an index may be lost.
+// A checkpoint syncs the indexes before its recovery points, so both are whole
+// below them. Entries above the recovery point are dropped after an unclean stop:
+// they may name batches that are gone, or may be lost in part. Where the two
+// indexes do not fit each other or the batches, errStaleIndex says so.
 func (s *scan) resumeIndex(seg *segment, c *cursor, fresh bool) (*indexWriter, error) {
 	w := newIndexWriter(seg, s.log.config.Load().IndexIntervalBytes)
-	times, err := s.keepTimes(seg, w, fresh)
-	if err != nil {
-		return nil, err
+	if !fresh {
+		if err := s.keepIndex(seg, c, w); err != nil {
+			return nil, err
+		}
 	}
-	entries, err := s.keepEntries(seg, c, w.last)
-	if err != nil {
-		return nil, err
-	}
-	w.offsetsEnd, w.timesEnd = entries*indexEntrySize, times*timeEntrySize
 	return w, errors.Join(
 		trim(seg, &seg.index, indexFile, w.offsetsEnd),
 		trim(seg, &seg.times, timesFile, w.timesEnd))
 }
 
-// keepTimes is the number of entries of the time index that are kept; the last
-// one is in w.
-func (s *scan) keepTimes(seg *segment, w *indexWriter, fresh bool) (int64, error) {
-	f, err := seg.openIndex(&seg.times, timesFile)
-	if f == nil || err != nil || fresh {
-		if f != nil {
-			seg.times.release()
+var errStaleIndex = bad("the index does not fit the batches")
+
+func (s *scan) keepIndex(seg *segment, c *cursor, w *indexWriter) error {
+	limit := s.point
+	if s.clean {
+		limit = maxOffset
+	}
+	entries, newest, err := seg.goodEntries(limit)
+	if err != nil {
+		return err
+	}
+	times, latest, err := seg.goodTimes(limit)
+	if err != nil {
+		return err
+	}
+	if entries > 0 {
+		h, ok, err := c.entryHeader(newest)
+		if err != nil {
+			return err
 		}
-		return 0, err
+		if !ok || h.MaxTimestamp >= 0 && (times == 0 || latest.ts < h.MaxTimestamp) {
+			return errStaleIndex // that batch has its entries in both indexes
+		}
+		c.pos, c.next = newest.position, h.BaseOffset
 	}
-	defer seg.times.release()
-	entries, err := readEntries(f, timeEntrySize)
-	if err != nil {
-		return 0, err
+	if times > 0 {
+		ok, err := c.bears(seg, latest)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return errStaleIndex
+		}
+		w.last, w.saved, w.max = latest, latest, latest
+		seg.setMaxTime(latest.ts, latest.last)
 	}
-	n := entries.count
-	if !s.clean {
-		previous := w.last
-		n, err = entries.prefix(func(b []byte) bool {
-			e := decodeTimeEntry(b, seg.base)
-			rises := e.ts > previous.ts && e.last >= previous.last && e.last < s.point
-			previous = e
-			return rises
-		})
-	}
-	if n == 0 || err != nil {
-		return 0, err
-	}
-	b, err := entries.at(n - 1)
-	if err != nil {
-		return 0, err
-	}
-	w.last = decodeTimeEntry(b, seg.base)
-	w.max = w.last
-	seg.setMaxTime(w.max.ts, w.max.last)
-	return n, nil
+	w.offsetsEnd, w.timesEnd = entries*indexEntrySize, times*timeEntrySize
+	return nil
 }
 
-// keepEntries is the number of entries of the offset index that are kept: those
-// up to the newest time entry. The cursor moves to the last one's batch.
-func (s *scan) keepEntries(seg *segment, c *cursor, newest timeEntry) (int64, error) {
-	f, err := seg.openIndex(&seg.index, indexFile)
+// goodEntries is the number of entries of the offset index that rise and name
+// batches below limit, and the last of them.
+func (s *segment) goodEntries(limit record.Offset) (n int64, newest indexEntry, err error) {
+	err = s.withEntries(&s.index, indexFile, indexEntrySize, func(entries *entryReader) error {
+		previous := indexEntry{last: s.base - 1, position: -1}
+		n, err = entries.prefix(func(b []byte) bool {
+			e := decodeIndexEntry(b, s.base)
+			good := e.last > previous.last && e.position > previous.position && e.last < limit
+			if good {
+				previous = e
+			}
+			return good
+		})
+		newest = previous
+		return err
+	})
+	return n, newest, err
+}
+
+// goodTimes is goodEntries for the time index.
+func (s *segment) goodTimes(limit record.Offset) (n int64, latest timeEntry, err error) {
+	err = s.withEntries(&s.times, timesFile, timeEntrySize, func(entries *entryReader) error {
+		previous := timeEntry{ts: noTimestamp, last: s.base}
+		n, err = entries.prefix(func(b []byte) bool {
+			e := decodeTimeEntry(b, s.base)
+			good := e.ts > previous.ts && e.last >= previous.last && e.last < limit
+			if good {
+				previous = e
+			}
+			return good
+		})
+		latest = previous
+		return err
+	})
+	return n, latest, err
+}
+
+// withEntries calls use with the entries of one index, if there is one.
+func (s *segment) withEntries(h *handle, kind fileKind, size int64, use func(*entryReader) error) error {
+	f, err := s.openIndex(h, kind)
 	if f == nil || err != nil {
-		return 0, err
+		return err
 	}
-	defer seg.index.release()
-	if newest.ts == noTimestamp {
-		return 0, nil
-	}
-	entries, err := readEntries(f, indexEntrySize)
+	defer h.release()
+	entries, err := readEntries(f, size)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	if !s.clean {
-		previous := indexEntry{last: seg.base - 1, position: -1}
-		if entries.count, err = entries.prefix(func(b []byte) bool {
-			e := decodeIndexEntry(b, seg.base)
-			rises := e.last > previous.last && e.position > previous.position
-			previous = e
-			return rises
-		}); err != nil {
-			return 0, err
+	return use(&entries)
+}
+
+// bears says whether there is a batch as the time entry has it.
+func (c *cursor) bears(seg *segment, e timeEntry) (bool, error) {
+	look := newCursor(c.file, c.epochs, 0, seg.base, c.end)
+	defer look.close()
+	if err := look.lookup(seg, e.last, false); err != nil {
+		return false, err
+	}
+	for {
+		h, err := look.header()
+		if err == errEnd || isBad(err) {
+			return false, nil
 		}
+		if err != nil {
+			return false, err
+		}
+		if h.LastOffset() >= e.last {
+			return h.LastOffset() == e.last && h.MaxTimestamp == e.ts, nil
+		}
+		look.pass(h)
 	}
-	n, err := entries.search(func(b []byte) bool { return decodeIndexEntry(b, seg.base).last <= newest.last })
-	if n == 0 || err != nil {
-		return 0, err
-	}
-	b, err := entries.at(n - 1)
-	if err != nil {
-		return 0, err
-	}
-	if found, err := c.confirm(decodeIndexEntry(b, seg.base), false); !found {
-		return 0, err
-	}
-	return n, nil
 }
 
 // trim cuts an index file to the entries that were kept.

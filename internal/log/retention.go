@@ -129,10 +129,23 @@ func (l *Log) expired(v *view, i int, cfg *Config, nowMs int64) (bool, error) {
 		return false, nil
 	}
 	newest, err := l.newestTime(v, i) // from the batches: an index must not delete records
-	if err != nil || newest.ts == noTimestamp {
+	if err != nil {
 		return false, err
 	}
-	return olderThan(newest.ts, nowMs, cfg.RetentionMs), nil
+	if newest.ts < 0 {
+		newest.ts, err = seg.modifiedMs(nowMs)
+	}
+	return olderThan(newest.ts, nowMs, cfg.RetentionMs), err
+}
+
+// modifiedMs is when the file was written last, which stands for the timestamps
+// that its records do not have, as in Kafka. nowMs where the disk does not know.
+func (s *segment) modifiedMs(nowMs int64) (int64, error) {
+	info, err := s.store.fsys.Stat(s.path(dataFile))
+	if err != nil || info.ModTime().IsZero() {
+		return nowMs, err
+	}
+	return info.ModTime().UnixMilli(), nil
 }
 
 // sealExpired rolls an active segment whose records are all expired, so that it
@@ -194,7 +207,7 @@ func (s *Store) writeStarts(changed map[*Log]record.Offset) error {
 			all[l.tp] = start
 		}
 	}
-	return replaceFile(s.fsys, logStartFile, all.encode())
+	return s.replaceRoot(logStartFile, all.encode())
 }
 
 // startAt shows the new start to readers and removes segments that lie below it.

@@ -48,11 +48,11 @@ func (l *Log) roll(nowMs int64) error {
 	}
 	a := &l.appender
 	a.index.complete(l)
+	a.sealed = append(a.sealed, a.index.seg)
 	a.index = newIndexWriter(seg, l.config.Load().IndexIntervalBytes)
 	a.rollFrom = nowMs
 	l.tail.Lock()
 	l.tail.newNames = true
-	l.tail.sealed = append(l.tail.sealed, l.view.Load().active())
 	l.tail.Unlock()
 	l.changeView(func(v view) view {
 		v.segments = append(v.segments[:len(v.segments):len(v.segments)], seg)

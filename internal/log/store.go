@@ -48,6 +48,9 @@ type Store struct {
 	mu   sync.RWMutex // held for map operations only
 	logs map[record.TopicPartition]*Log
 
+	root   rootNames
+	doomed []string // deleted, but maybe not for good: their files stay. Guarded by changes.
+
 	startsMu sync.Mutex // one writer of the log-start checkpoint at a time
 
 	closing  atomic.Bool
@@ -103,14 +106,20 @@ func (s *Store) open() (err error) {
 	if err != nil {
 		return err
 	}
-	s.removeLeftovers(names)
+	if err := s.removeTemporary(names); err != nil {
+		return err
+	}
 	s.openLogs(names, o)
 	for _, checkpoint := range []offsets{o.points, o.starts} {
 		for tp := range checkpoint {
 			s.former[tp] = s.logs[tp] == nil
 		}
 	}
-	return s.settle(o)
+	if err := s.settle(o); err != nil {
+		return err
+	}
+	s.removeCondemned(names)
+	return nil
 }
 
 // readState reads how the last run ended.
@@ -209,11 +218,15 @@ func (s *Store) settle(o opening) error {
 	if !touched && !o.again {
 		return nil
 	}
+	targets := s.checkpointer.targets() // writes index entries: the sync covers them
 	if err := s.fsys.SyncAll(); err != nil {
+		s.noteFailedSync()
 		return err
 	}
-	if err := s.keepProducers(); err != nil {
-		return err
+	for _, t := range targets { // the next start reads no producers below its recovery point
+		if err := t.saveProducers(); err != nil {
+			return err
+		}
 	}
 	if err := s.checkpointer.writePoints(nil); err != nil {
 		return err
@@ -222,22 +235,6 @@ func (s *Store) settle(o opening) error {
 		return nil
 	}
 	return s.fsys.Remove(failedSyncFile)
-}
-
-// keepProducers writes the snapshots that recovery points at the logs' ends
-// presume: the next start reads no producers below its recovery point.
-func (s *Store) keepProducers() error {
-	for _, l := range s.logs {
-		if l.failed.Load() != nil {
-			continue
-		}
-		if t, changed := l.checkpointTarget(); changed {
-			if err := t.prepare(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func (s *Store) start() {

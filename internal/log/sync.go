@@ -244,6 +244,9 @@ func (s *syncer) syncWhole() {
 		err = s.store.fsys.SyncAll()
 	}
 	s.store.metrics.observeSync(began)
+	if err != nil {
+		s.store.root.failed.Add(1)
+	}
 	for i := range s.taken {
 		s.taken[i].err = err
 	}
