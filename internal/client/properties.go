@@ -52,6 +52,9 @@ func properties() map[string]property {
 	}
 }
 
+// PropertyNames lists the client properties that [Config.Set] knows.
+func PropertyNames() []string { return slices.Sorted(maps.Keys(properties())) }
+
 const identificationAlgorithm = "ssl.endpoint.identification.algorithm"
 
 // Set applies one client property. An unknown name is an error that suggests
@@ -60,7 +63,7 @@ func (c *Config) Set(key, value string) error {
 	known := properties()
 	apply, ok := known[key]
 	if !ok {
-		return &UnknownPropertyError{Key: key, Nearest: nearest(key, slices.Sorted(maps.Keys(known)))}
+		return &UnknownPropertyError{Key: key, Nearest: nearest(key, PropertyNames())}
 	}
 	if err := apply(c, value); err != nil {
 		return fmt.Errorf("%s: %w", key, err)
