@@ -116,8 +116,6 @@ func (c *cursor) lostSector(to int64) (bool, error) {
 	return c.end-zeros >= zeroTail, nil
 }
 
-func allZero(b []byte) bool { return len(bytes.TrimRight(b, "\x00")) == 0 }
-
 // zeroAnyway says that the first n bytes of a batch with that base offset are zero.
 func zeroAnyway(n int, base record.Offset) bool {
 	return n <= bits.LeadingZeros64(uint64(base))/8
