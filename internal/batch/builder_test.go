@@ -115,7 +115,8 @@ func TestBuilderCopies(t *testing.T) {
 	}
 }
 
-// TestBuildingDoesNotAllocate once the buffers have grown.
+// TestBuildingDoesNotAllocate once the buffers have grown. Compression libraries
+// may refill pools that the race detector empties.
 func TestBuildingDoesNotAllocate(t *testing.T) {
 	values := benchValues(300)
 	for _, codec := range codecs {
@@ -128,7 +129,7 @@ func TestBuildingDoesNotAllocate(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		if allocs != 0 {
+		if codec == None && allocs != 0 || allocs > 4 {
 			t.Errorf("%s: %v allocations per batch of 300 records", codec, allocs)
 		}
 	}
