@@ -124,7 +124,7 @@ func (c *checkpointer) syncIndexes(targets []checkpointTarget) {
 	}
 	var err error
 	if files > manyFiles {
-		err = c.store.timed(c.store.fsys.SyncAll)
+		err = c.store.syncAll()
 	}
 	for _, t := range targets {
 		if files <= manyFiles {

@@ -64,7 +64,7 @@ func (s *Store) leaveClean(logs []*Log) error {
 		changed = changed || touched
 	}
 	if changed {
-		if err := s.timed(s.fsys.SyncAll); err != nil {
+		if err := s.syncAll(); err != nil {
 			return err
 		}
 	}

@@ -219,8 +219,7 @@ func (s *Store) settle(o opening) error {
 		return nil
 	}
 	targets := s.checkpointer.targets() // writes index entries: the sync covers them
-	if err := s.fsys.SyncAll(); err != nil {
-		s.noteFailedSync()
+	if err := s.syncAll(); err != nil {
 		return err
 	}
 	for _, t := range targets { // the next start reads no producers below its recovery point

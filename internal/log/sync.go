@@ -238,15 +238,7 @@ func (s *syncer) sync(logs []*Log) {
 
 // syncWhole syncs the file system. When that fails, nobody knows for whom.
 func (s *syncer) syncWhole() {
-	began := time.Now()
-	err := s.store.fsys.SyncAll()
-	if err != nil && s.store.opts.faults.retryFailedSync {
-		err = s.store.fsys.SyncAll()
-	}
-	s.store.metrics.observeSync(began)
-	if err != nil {
-		s.store.root.failed.Add(1)
-	}
+	err := s.store.syncAll()
 	for i := range s.taken {
 		s.taken[i].err = err
 	}
@@ -307,6 +299,23 @@ func (l *Log) syncDir() error {
 		return nil
 	}
 	return l.store.timed(func() error { return l.store.fsys.SyncDir(l.dir) })
+}
+
+// syncAll syncs the file system. A failure is that of every log with unsynced
+// bytes: they may look clean now, and no later sync would write them.
+func (s *Store) syncAll() error {
+	err := s.timed(s.fsys.SyncAll)
+	if err == nil {
+		return nil
+	}
+	s.root.failed.Add(1)
+	s.noteFailedSync()
+	for _, l := range s.allLogs() {
+		if l.durable.Load() < l.next.Load() {
+			_ = l.fail(err)
+		}
+	}
+	return err
 }
 
 // timed runs one sync and measures it.
