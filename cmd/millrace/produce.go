@@ -20,7 +20,8 @@ that field, a string or a number, becomes the record's key: records with the sam
 key share a partition and keep their order.
 
 Acknowledgement is by all in-sync replicas unless --acks says otherwise, so that a
-retry neither loses nor doubles a line. A number of lines that failed is an error.`
+retry neither loses nor doubles a line. Lines that failed make the exit code 1. The
+result tells how long a line waited for its acknowledgement on average.`
 
 const produceExample = `  echo '{"user_id":"ana","timestamp":1768473069,"page":"/"}' | millrace produce click_events
   millrace produce click_events --key-field user_id < clicks.jsonl
@@ -217,15 +218,17 @@ func (a *app) settle(producer *client.Producer, acks client.Acks, topic string, 
 	defer cancel()
 	flushErr := producer.Flush(ctx)
 	d := producer.Delivered()
-	err := a.printOne(out, []string{"TOPIC", "SENT", "ACKNOWLEDGED", "FAILED", "ACKS"}, row{
-		cells: []string{topic, fmt.Sprint(d.Sent), fmt.Sprint(d.Acked), fmt.Sprint(d.Failed), acks.String()},
+	meanAckMs := float64(d.MeanWait().Microseconds()) / 1000
+	err := a.printOne(out, []string{"TOPIC", "SENT", "ACKNOWLEDGED", "FAILED", "ACKS", "MEAN-ACK"}, row{
+		cells: []string{topic, fmt.Sprint(d.Sent), fmt.Sprint(d.Acked), fmt.Sprint(d.Failed), acks.String(), fmt.Sprintf("%.1f ms", meanAckMs)},
 		value: struct {
-			Topic  string `json:"topic"`
-			Sent   int64  `json:"sent"`
-			Acked  int64  `json:"acknowledged"`
-			Failed int64  `json:"failed"`
-			Acks   string `json:"acks"`
-		}{topic, d.Sent, d.Acked, d.Failed, acks.String()},
+			Topic     string  `json:"topic"`
+			Sent      int64   `json:"sent"`
+			Acked     int64   `json:"acknowledged"`
+			Failed    int64   `json:"failed"`
+			Acks      string  `json:"acks"`
+			MeanAckMs float64 `json:"mean_ack_ms"`
+		}{topic, d.Sent, d.Acked, d.Failed, acks.String(), meanAckMs},
 	})
 	switch {
 	case err != nil:

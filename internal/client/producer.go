@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -32,9 +33,16 @@ type Producer struct {
 // still under way.
 type Delivered struct {
 	Sent   int64
-	Acked  int64 // acknowledged as Config.Acks asks
-	Failed int64 // given up
-	First  error // why the first failed record failed
+	Acked  int64         // acknowledged as Config.Acks asks
+	Failed int64         // given up
+	First  error         // why the first failed record failed
+	Waited time.Duration // from Send to acknowledgement, the sum over Acked
+}
+
+// MeanWait is how long a record waited for its acknowledgement on average:
+// linger, the way there and back, and the broker's sync.
+func (d Delivered) MeanWait() time.Duration {
+	return d.Waited / time.Duration(max(1, d.Acked))
 }
 
 // NewProducer starts a producer. onError, when not nil, is called for each
@@ -114,7 +122,8 @@ func (p *Producer) Send(ctx context.Context, r record.Record) error {
 	}
 	// A record that was taken outlives ctx: an interrupt then loses nothing
 	// that Flush can still save.
-	p.client.Produce(context.WithoutCancel(ctx), toKgo(r), func(_ *kgo.Record, err error) { p.settle(r, err) })
+	sent := time.Now()
+	p.client.Produce(context.WithoutCancel(ctx), toKgo(r), func(_ *kgo.Record, err error) { p.settle(r, sent, err) })
 	return nil
 }
 
@@ -145,12 +154,14 @@ func toKgo(r record.Record) *kgo.Record {
 }
 
 // settle counts the outcome of r and lets a waiting Send look for room.
-func (p *Producer) settle(r record.Record, err error) {
+func (p *Producer) settle(r record.Record, sent time.Time, err error) {
 	err = translate(err, p.brokers)
+	waited := time.Since(sent)
 	p.mu.Lock()
 	p.mu.bytes -= sizeBytes(r)
 	if err == nil {
 		p.mu.Acked++
+		p.mu.Waited += waited
 	} else {
 		p.mu.Failed++
 		p.mu.First = cmp.Or(p.mu.First, err)
