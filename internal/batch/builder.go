@@ -19,8 +19,8 @@ type BuilderOptions struct {
 	Control       bool
 }
 
-// Builder makes one batch after the other in buffers that it reuses. It is for
-// one goroutine.
+// Builder makes one batch after the other in buffers that it reuses. Each starts
+// with NewBuilder or Reset. It is for one goroutine.
 type Builder struct {
 	opts   BuilderOptions
 	plain  []byte // room for the header, then the records
