@@ -24,16 +24,17 @@ func (d damage) corrupt(tp record.TopicPartition, seg *segment) *CorruptError {
 // found again by each reader.
 const maxKnownDamage = 1000
 
-func (s *segment) damageAt(pos int64) (damage, bool) {
+// damageAt is the damage that starts at pos; nil when none is known.
+func (s *segment) damageAt(pos int64) *damage {
 	known := s.damage.Load()
 	if known == nil {
-		return damage{}, false
+		return nil
 	}
 	i, found := slices.BinarySearchFunc(*known, pos, func(d damage, pos int64) int { return cmp.Compare(d.pos, pos) })
 	if !found {
-		return damage{}, false
+		return nil
 	}
-	return (*known)[i], true
+	return &(*known)[i]
 }
 
 // addDamage remembers d, unless it is known already.

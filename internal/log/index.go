@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"sort"
 
 	"millrace/internal/batch"
 	"millrace/internal/vfs"
@@ -112,6 +113,7 @@ func (w *indexWriter) seal() error {
 func (w *indexWriter) flush() error {
 	err := w.flushTo(&w.seg.times, timesFile, w.times, &w.timesEnd)
 	if err == nil {
+		w.saved = w.last
 		err = w.flushTo(&w.seg.index, indexFile, w.offsets, &w.offsetsEnd)
 	}
 	w.dirty = w.dirty || len(w.offsets)+len(w.times) > 0
@@ -120,7 +122,6 @@ func (w *indexWriter) flush() error {
 		w.last = w.saved // the next entry makes up for the lost ones
 		return fmt.Errorf("write index: %w", err)
 	}
-	w.saved = w.last
 	return nil
 }
 
@@ -190,10 +191,13 @@ func (r *entryReader) at(i int64) ([]byte, error) {
 	return b, nil
 }
 
+// searchBlock is how many bytes of an index are read at once to end a search.
+const searchBlock = 4 << 10
+
 // search is the number of entries for which before holds, given that those come first.
 func (r *entryReader) search(before func(entry []byte) bool) (int64, error) {
 	lo, hi := int64(0), r.count
-	for lo < hi {
+	for (hi-lo)*r.size > searchBlock {
 		mid := (lo + hi) / 2
 		b, err := r.at(mid)
 		if err != nil {
@@ -205,7 +209,16 @@ func (r *entryReader) search(before func(entry []byte) bool) (int64, error) {
 			hi = mid
 		}
 	}
-	return lo, nil
+	if lo == hi {
+		return lo, nil
+	}
+	window := windows.Get().(*[windowSize]byte)
+	defer windows.Put(window)
+	block := window[:(hi-lo)*r.size]
+	if n, err := readFull(r.file, block, lo*r.size); n < len(block) {
+		return 0, err
+	}
+	return lo + int64(sort.Search(int(hi-lo), func(i int) bool { return !before(block[int64(i)*r.size:]) })), nil
 }
 
 // relativeOffsetFits says that an index can name off in a segment with that base.

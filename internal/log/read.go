@@ -146,9 +146,15 @@ func (r *reader) accept(b []byte, next record.Offset) (n int, after record.Offse
 		return 0, next, bad("the file ends before its records do")
 	}
 	for n < len(b) && next < r.highWatermark {
+		if n > 0 && len(b)-n < batch.HeaderSize {
+			break // cut by maxBytes
+		}
 		h, err := batch.ParseHeader(b[n:])
 		if err != nil {
 			return n, next, bad("%v", err)
+		}
+		if n > 0 && h.Size() > len(b)-n {
+			break
 		}
 		if err := plausible(h, next, int64(len(b)-n), epochs); err != nil {
 			return n, next, err

@@ -42,9 +42,9 @@ func (l *Log) readable(v *view, i int) (end int64, endOffset record.Offset) {
 // step gives the batch at the cursor, which pass leaves behind, or the damage
 // there, which is left behind already. errEnd at the end.
 func (w *walker) step() (batch.Header, *damage, error) {
-	if d, known := w.seg.damageAt(w.pos); known && w.next < d.to { // missing records have no bytes: pass them once
+	if d := w.seg.damageAt(w.pos); d != nil && w.next < d.to { // missing records have no bytes: pass them once
 		w.pos, w.next = d.end, d.to
-		return batch.Header{}, &d, nil
+		return batch.Header{}, d, nil
 	}
 	if w.pos >= w.end || w.next >= w.endOffset {
 		return batch.Header{}, nil, errEnd
