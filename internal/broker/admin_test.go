@@ -1,8 +1,10 @@
 package broker_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -50,6 +52,56 @@ func TestAutoCreation(t *testing.T) {
 	strict := dial(t, serve(t, broker.Config{FS: crashfs.New(), DisableAutoCreate: true}).addr)
 	if got := strict.metadata(true, "a")[0]; got.ErrorCode != 3 {
 		t.Errorf("not permitted: code %d", got.ErrorCode)
+	}
+}
+
+// Many clients that ask for the same new topic at the same moment all get it.
+func TestAutoCreationIsOneForAll(t *testing.T) {
+	n := serve(t, broker.Config{FS: crashfs.New()})
+	var clients sync.WaitGroup
+	for range 20 {
+		c := dial(t, n.addr)
+		clients.Go(func() {
+			for i := range 10 {
+				name := fmt.Sprint("shared-", i)
+				if got := c.metadata(true, name)[0]; got.ErrorCode != 0 || len(got.Partitions) != 4 {
+					t.Errorf("%s: code %d, %d partitions", name, got.ErrorCode, len(got.Partitions))
+				}
+			}
+		})
+	}
+	clients.Wait()
+}
+
+// Clients may read the broker's own topics, and neither write nor change them.
+func TestInternalTopicsAreTheBrokers(t *testing.T) {
+	c := dial(t, startBroker(t))
+	find := kmsg.NewPtrFindCoordinatorRequest()
+	find.CoordinatorKeys = []string{"g"}
+	call[*kmsg.FindCoordinatorResponse](c, 4, find)
+	const topic = "__consumer_offsets"
+	if got := c.metadata(false, topic)[0]; got.ErrorCode != 0 || !got.IsInternal {
+		t.Fatalf("code %d, internal %v", got.ErrorCode, got.IsInternal)
+	}
+	if r := c.fetch(fetchAsk(topic, 0, 0)); r.ErrorCode != 0 {
+		t.Errorf("read: code %d", r.ErrorCode)
+	}
+	if r := c.produce(-1, topic, 0, records(t, "x")); r.ErrorCode != 17 {
+		t.Errorf("write: code %d, want INVALID_TOPIC_EXCEPTION (17)", r.ErrorCode)
+	}
+	if r := c.createPartitions(topic, 100, false); r.ErrorCode != 17 {
+		t.Errorf("grow: code %d", r.ErrorCode)
+	}
+	if code, _ := c.alter(topic, false, "retention.ms", "1"); code != 17 {
+		t.Errorf("alter: code %d", code)
+	}
+	if r := c.deleteRecords(topic, 0, -1); r.ErrorCode != 17 {
+		t.Errorf("delete records: code %d", r.ErrorCode)
+	}
+	del := kmsg.NewPtrDeleteTopicsRequest()
+	del.TopicNames = []string{topic}
+	if r := call[*kmsg.DeleteTopicsResponse](c, 4, del).Topics[0]; r.ErrorCode != 17 {
+		t.Errorf("delete: code %d", r.ErrorCode)
 	}
 }
 

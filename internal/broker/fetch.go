@@ -53,11 +53,10 @@ func (b *Broker) fetch(c *conn, req *request) reply {
 		call.req.Topics, call.req.Partitions = nil, nil
 	}
 	call.resp.Reset(&call.req)
-	call.find()
 	if unknownSession {
 		call.resp.ErrorCode = kerr.FetchSessionIDNotFound.Code
-		call.req.MinBytes = 0 // answer at once
 	}
+	call.find()
 	return call.wait
 }
 
@@ -105,7 +104,7 @@ func (call *fetchCall) wait(ctx context.Context) (response, error) {
 
 // answerNow reports whether waiting is not wanted, or not any more.
 func (call *fetchCall) answerNow(ctx context.Context) bool {
-	return call.req.MinBytes <= 0 || !time.Now().Before(call.expiry) || ctx.Err() != nil
+	return call.req.MinBytes <= 0 || len(call.wanted) == 0 || !time.Now().Before(call.expiry) || ctx.Err() != nil
 }
 
 // news reports whether reading would show something that the client has not seen.

@@ -131,6 +131,16 @@ func TestLongPoll(t *testing.T) {
 	}
 }
 
+// A fetch that asks for nothing has nothing to wait for.
+func TestEmptyFetchIsAnsweredAtOnce(t *testing.T) {
+	c := dial(t, startBroker(t))
+	req := fetchAsk("a", 0, 0)
+	req.Topics, req.MaxWaitMillis = nil, 60_000
+	if resp := call[*kmsg.FetchResponse](c, 12, req); resp.ErrorCode != 0 || len(resp.Topics) != 0 {
+		t.Errorf("code %d, %d topics", resp.ErrorCode, len(resp.Topics))
+	}
+}
+
 func TestLongPollEndsInTime(t *testing.T) {
 	c := dial(t, startBroker(t))
 	c.createTopic("a", 1)

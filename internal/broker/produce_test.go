@@ -149,6 +149,21 @@ func TestBatchesAreStoredAsTheyCame(t *testing.T) {
 	}
 }
 
+// Under LogAppendTime the broker's clock replaces the producer's, in the answer
+// and in the stored batch, whose checksum fits again.
+func TestLogAppendTime(t *testing.T) {
+	at := time.UnixMilli(1_900_000_000_000)
+	c := dial(t, serve(t, broker.Config{FS: crashfs.New(), Now: func() time.Time { return at }}).addr)
+	c.createTopic("a", 1, "message.timestamp.type", "LogAppendTime")
+	if r := c.produce(-1, "a", 0, records(t, "x")); r.ErrorCode != 0 || r.LogAppendTime != at.UnixMilli() {
+		t.Errorf("code %d, append time %d, want %d", r.ErrorCode, r.LogAppendTime, at.UnixMilli())
+	}
+	h, err := batch.CheckCRC(c.fetch(fetchAsk("a", 0, 0)).RecordBatches)
+	if err != nil || !h.LogAppendTime() || h.MaxTimestamp != at.UnixMilli() {
+		t.Errorf("stored: %+v, %v", h, err)
+	}
+}
+
 // P3: an idempotent producer's retry is answered with the first offset and not
 // stored again; a gap is refused.
 func TestIdempotentProducer(t *testing.T) {
