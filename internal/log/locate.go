@@ -78,8 +78,8 @@ func (c *cursor) lookup(seg *segment, off record.Offset, prove bool) error {
 			return err
 		}
 		e := decodeIndexEntry(b, seg.base)
-		if e.last > off {
-			continue // the index is not ascending: entries were lost, and read as zeros
+		if e.last > off || seg.damageAt(e.position) != nil {
+			continue // entries were lost, and read as zeros; or the batch is no place to start from
 		}
 		if found, err := c.confirm(e, prove); found || err != nil {
 			return err
