@@ -114,6 +114,9 @@ func (s *Store) openLog(tp record.TopicPartition, o opening) (*Log, PartitionRep
 			return nil, report
 		}
 	}
+	if err == nil && !found.named {
+		s.opts.Logger.Error("topic id is missing: the file is empty or not there", "partition", tp.String(), "file", l.dir+"/"+metadataFile)
+	}
 	if err == nil {
 		err = l.recover(found, o, &report)
 	}
