@@ -57,6 +57,7 @@ func decodeMeta(b []byte) (m meta, err error) {
 			return m, errors.New("wrong checksum")
 		}
 	}
+	version := ""
 	for line := range strings.Lines(string(text)) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		switch key {
@@ -64,10 +65,12 @@ func decodeMeta(b []byte) (m meta, err error) {
 			m.clusterID = value
 		case "directory.id":
 			m.directoryID = value
+		case "version":
+			version = value
 		}
 	}
-	if m.clusterID == "" {
-		return m, errors.New("it has no cluster.id")
+	if m.clusterID == "" || version != "1" {
+		return m, errors.New("it does not have a cluster.id and version 1") // ours ends with the version: it was cut
 	}
 	return m, nil
 }
