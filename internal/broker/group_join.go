@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -78,8 +77,8 @@ const maxInstanceID = 249
 
 var errNoGroupID = refused(kerr.InvalidGroupID, "the group id is empty")
 
-// joinRequest is the request in the group's words. The protocols' bytes are
-// copied: the frame ends with the handler.
+// joinRequest is the request in the group's words. The group keeps the bytes;
+// they are not the frame's (wire.Decode).
 func joinRequest(ask *kmsg.JoinGroupRequest, clientHost, clientID string) group.JoinRequest {
 	r := group.JoinRequest{
 		MemberID:          ask.MemberID,
@@ -97,7 +96,7 @@ func joinRequest(ask *kmsg.JoinGroupRequest, clientHost, clientID string) group.
 	}
 	r.NewMemberID = newMemberID(r)
 	for _, p := range ask.Protocols {
-		r.Protocols = append(r.Protocols, group.Protocol{Name: p.Name, Metadata: bytes.Clone(p.Metadata)})
+		r.Protocols = append(r.Protocols, group.Protocol{Name: p.Name, Metadata: p.Metadata})
 	}
 	return r
 }

@@ -67,6 +67,7 @@ func (lg *liveGroup) lock() bool {
 		lg.mu.Unlock()
 		return false
 	}
+	lg.mu.group.SetWall(record.TimestampOf(lg.shard.g.now()))
 	return true
 }
 

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"context"
 	"time"
 
@@ -52,7 +51,7 @@ func (g *groups) sync(req *kmsg.SyncGroupRequest) (<-chan groupAnswer, error) {
 		Protocol:     orEmpty(req.Protocol),
 	}
 	for _, a := range req.GroupAssignment {
-		r.Assignments = append(r.Assignments, group.Assignment{MemberID: a.MemberID, Bytes: bytes.Clone(a.MemberAssignment)})
+		r.Assignments = append(r.Assignments, group.Assignment{MemberID: a.MemberID, Bytes: a.MemberAssignment})
 	}
 	lg.carryOut(lg.mu.group.Sync(time.Now(), r))
 	return answered, nil

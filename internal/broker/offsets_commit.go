@@ -78,7 +78,7 @@ func (g *groups) commit(req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitRe
 	if len(staged.records) == 0 {
 		return written{}, nil
 	}
-	if !g.hasRoom(staged.newBytes) {
+	if staged.newBytes > 0 && !g.hasRoom(staged.newBytes) {
 		g.b.complaints.warn("offsets are refused because all groups together use the memory for groups", "group", req.Group)
 		return written{}, refused(kerr.InvalidCommitOffsetSize, "the memory for groups is in use")
 	}
@@ -140,12 +140,18 @@ func (lg *liveGroup) stage(req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommi
 				CommittedAt: at, ExpiresAt: expires,
 			}
 			staged.add(lg.id, tp, o)
-			if _, known := lg.mu.group.Offset(tp); !known {
-				staged.newBytes += group.OffsetBytes + len(t.Topic) + len(metadata)
-			}
+			staged.newBytes += lg.growth(tp, o)
 		}
 	}
 	return staged
+}
+
+// growth is about how many bytes more the group holds with the offset.
+func (lg *liveGroup) growth(tp record.TopicPartition, o group.Offset) int {
+	if before, known := lg.mu.group.Offset(tp); known {
+		return len(o.Metadata) - len(before.Metadata)
+	}
+	return group.OffsetBytes + len(tp.Topic) + len(o.Metadata)
 }
 
 func (s *stagedOffsets) add(groupID string, tp record.TopicPartition, o group.Offset) {

@@ -58,9 +58,10 @@ type Token uint64
 // serialises the calls. After a call whose Effects hold a Store, the owner must
 // call [Group.Stored] before any other method.
 type Group struct {
-	id  string
-	cfg Config
-	now time.Time // of the step that is being taken
+	id   string
+	cfg  Config
+	now  time.Time        // of the step that is being taken; its monotonic reading counts
+	wall record.Timestamp // see SetWall
 
 	state        State
 	sinceMs      record.Timestamp // wall clock of the last change of state; NoTimestamp when a record did not say
@@ -96,6 +97,7 @@ func New(id string, cfg Config, now time.Time) *Group {
 	return &Group{
 		id:      id,
 		cfg:     cfg,
+		wall:    record.TimestampOf(now),
 		sinceMs: record.TimestampOf(now),
 		byID:    map[string]*member{},
 		static:  map[string]*member{},
@@ -136,6 +138,11 @@ func (g *Group) Idle() bool {
 	return g.state == Empty && g.generation == 0 && len(g.pending) == 0 && len(g.offsets) == 0
 }
 
+// SetWall tells the wall clock for the steps that follow. It is apart from their
+// now because it may jump: sessions must not feel that, but the moment from which
+// offsets age is stored, and so can only be the wall clock's.
+func (g *Group) SetWall(at record.Timestamp) { g.wall = at }
+
 // Kill makes the group Dead. The owner has written its tombstones.
 func (g *Group) Kill(now time.Time) {
 	g.begin(now)
@@ -163,7 +170,7 @@ func (g *Group) end() Effects {
 
 func (g *Group) become(s State) {
 	g.state = s
-	g.sinceMs = record.TimestampOf(g.now)
+	g.sinceMs = g.wall
 }
 
 // store asks the owner to make the record durable before anything that depends

@@ -226,13 +226,18 @@ func (s *script) leave(a arguments) []string {
 func (s *script) advance(d time.Duration) (out []string) {
 	end := s.now.Add(d)
 	for at := s.group.Next(); !at.IsZero() && !at.After(end); at = s.group.Next() {
-		s.now = at
+		s.setNow(at)
 		for _, line := range s.effects(s.group.Expire(at)) {
 			out = append(out, fmt.Sprintf("@%s %s", at.Sub(s.start), line))
 		}
 	}
-	s.now = end
+	s.setNow(end)
 	return out
+}
+
+func (s *script) setNow(at time.Time) {
+	s.now = at
+	s.group.SetWall(record.TimestampOf(at))
 }
 
 func (s *script) commit(a arguments) string {

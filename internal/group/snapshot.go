@@ -59,9 +59,9 @@ func (g *Group) snapshot(members []*member) Snapshot {
 // could not have made (a record of a foreign or damaged origin) is taken as far
 // as it makes sense: members without an id or twice the same are left out.
 func (g *Group) Restore(now time.Time, s Snapshot) {
-	offsets, sizes := g.offsets, g.offsetSizes
+	offsets, sizes, wall := g.offsets, g.offsetSizes, g.wall
 	*g = *New(g.id, g.cfg, now)
-	g.now = now
+	g.now, g.wall = now, wall
 	g.offsets, g.offsetSizes = offsets, sizes
 	g.sinceMs = s.Since
 	g.generation, g.protocolType, g.protocol = s.Generation, s.ProtocolType, s.Protocol

@@ -1,0 +1,28 @@
+package broker
+
+import (
+	"context"
+	"testing"
+)
+
+// ExpireOffsets does what the keeper does every ten minutes.
+func (b *Broker) ExpireOffsets() { b.groups.expireOffsets(context.Background()) }
+
+// RewriteOffsets does what the keeper does when a shard has grown.
+func (b *Broker) RewriteOffsets(t testing.TB) {
+	t.Helper()
+	for _, s := range b.groups.allShards() {
+		if err := s.rewrite(t.Context()); err != nil {
+			t.Errorf("rewrite %s: %v", s.log.TP(), err)
+		}
+	}
+}
+
+// OffsetsLog is the size of the group's partition of the offsets topic.
+func (b *Broker) OffsetsLog(group string) (partition int, start, next int64) {
+	l := b.groups.shardOf(group).log
+	return int(l.TP().Partition), int64(l.StartOffset()), int64(l.NextOffset())
+}
+
+// GroupMemory is what all groups are believed to hold, in bytes.
+func (b *Broker) GroupMemory() int64 { return b.groups.memory.Load() }
