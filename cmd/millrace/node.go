@@ -266,7 +266,7 @@ func (n *node) source() string {
 // directoryFault says what is wrong with a data directory.
 func directoryFault(dir string, err error) error {
 	f := &fault{code: "E1106", exit: exitFailed, err: err}
-	f.what = fmt.Sprintf("the data directory %s cannot be opened: %s", dir, err)
+	f.what = fmt.Sprintf("the data directory %s cannot be opened: %s", dir, withoutFloors(err))
 	f.fix = "correct what the message names, or choose another directory with --data-dir"
 	switch {
 	case errors.Is(err, log.ErrLocked):
@@ -278,8 +278,18 @@ func directoryFault(dir string, err error) error {
 		f.fix = "the message above says which file to remove if the copy is meant to live on its own"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		f.code = "E1104"
-		f.what = fmt.Sprintf("the data directory cannot be written: %s", err)
+		f.what = fmt.Sprintf("the data directory cannot be written: %s", withoutFloors(err))
 		f.fix = "give the directory to this user, or choose another with --data-dir"
 	}
 	return f
+}
+
+// withoutFloors is err's text without what each room says it was doing: that
+// helps in a log, and here the sentence has said it.
+func withoutFloors(err error) string {
+	text := err.Error()
+	for _, doing := range []string{"open broker: ", "open log: ", "log: "} {
+		text = strings.TrimPrefix(text, doing)
+	}
+	return text
 }
