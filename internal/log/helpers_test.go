@@ -39,6 +39,9 @@ func openDir(t testing.TB, dir string, o Options) *Store {
 
 func openFS(t testing.TB, fsys vfs.FS, o Options) *Store {
 	t.Helper()
+	if o.Now == nil { // the test batches are of that time: retention must not find them old
+		o.Now = func() time.Time { return time.UnixMilli(1_700_000_000_000) }
+	}
 	s, err := Open(fsys, o)
 	if err != nil {
 		t.Fatal(err)
