@@ -11,7 +11,9 @@ import (
 )
 
 const (
-	manyConnections = 10_000
+	// manyConnections is the limit of 10,000 less a few: the click job in the
+	// same process is a client too.
+	manyConnections = 9_990
 	// perAddress stays below the limit of connections per client address.
 	perAddress = 200
 	// manyTopics times partitionsPerTopic is 10,000.
@@ -19,7 +21,7 @@ const (
 	partitionsPerTopic = 100
 )
 
-// connections opens 10,000 connections from 50 loopback addresses, each of
+// connections opens close to 10,000 connections from 50 loopback addresses, each of
 // which has said its first word, and reads the broker's memory.
 func connections(ctx context.Context, s settings, t *table) error {
 	b, err := target.Start(ctx, target.Options{Kind: s.kind})
@@ -44,7 +46,7 @@ func connections(ctx context.Context, s settings, t *table) error {
 	if err != nil {
 		return err
 	}
-	t.alone("RSS with 10,000 idle connections", "MiB", m.RSS, "<= 300 MiB")
+	t.alone("RSS with 9,990 idle connections", "MiB", m.RSS, "<= 300 MiB")
 	return nil
 }
 
