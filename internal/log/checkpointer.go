@@ -146,31 +146,30 @@ func (l *Log) syncIndexes(segments []*segment) error {
 	return nil
 }
 
-// saveProducers makes the snapshot of the producers at t.point durable.
+// saveProducers makes the snapshot of the producers at t.point durable, and
+// removes old ones.
 func (t checkpointTarget) saveProducers() error {
 	if t.snapshot == nil {
 		return nil
 	}
 	l := t.log
-	l.names.RLock()
-	defer l.names.RUnlock()
-	err := l.stopped()
-	if err == nil {
-		err = l.writeSnapshot(t.point, t.snapshot)
-	}
+	err := l.writeSnapshot(t.point, t.snapshot)
+	l.appender.Lock()
+	defer l.appender.Unlock()
 	if err != nil {
-		l.appender.Lock()
 		l.appender.producers.changed = true
-		l.appender.Unlock()
+		return err
 	}
-	return err
+	l.keepSnapshots(t.point)
+	return nil
 }
 
-// keptSnapshots stay on disk: when the newest is damaged the one before serves.
-const keptSnapshots = 2
-
-// writeSnapshot makes a snapshot durable and removes old ones.
 func (l *Log) writeSnapshot(off record.Offset, content []byte) error {
+	l.names.RLock()
+	defer l.names.RUnlock()
+	if err := l.stopped(); err != nil {
+		return err
+	}
 	if err := writeFile(l.store.fsys, l.snapshotPath(off), content); err != nil {
 		return err
 	}
@@ -178,11 +177,22 @@ func (l *Log) writeSnapshot(off record.Offset, content []byte) error {
 		l.store.noteFailedSync()
 		return l.fail(err) // it may have covered the name of a new segment
 	}
-	l.appender.Lock()
-	defer l.appender.Unlock()
+	return nil
+}
+
+// keptSnapshots stay on disk: when the newest is damaged the one before serves.
+const keptSnapshots = 2
+
+// keepSnapshots adds the newest snapshot and removes old ones. The appender is held.
+func (l *Log) keepSnapshots(newest record.Offset) {
+	l.names.RLock()
+	defer l.names.RUnlock()
+	if l.stopped() != nil {
+		return
+	}
 	a := &l.appender
-	if n := len(a.snapshots); n == 0 || a.snapshots[n-1] < off {
-		a.snapshots = append(a.snapshots, off)
+	if n := len(a.snapshots); n == 0 || a.snapshots[n-1] < newest {
+		a.snapshots = append(a.snapshots, newest)
 	}
 	for len(a.snapshots) > keptSnapshots {
 		if err := l.store.fsys.Remove(l.snapshotPath(a.snapshots[0])); err != nil {
@@ -190,7 +200,6 @@ func (l *Log) writeSnapshot(off record.Offset, content []byte) error {
 		}
 		a.snapshots = a.snapshots[1:]
 	}
-	return nil
 }
 
 func (l *Log) warn(what string, err error) {

@@ -34,15 +34,19 @@ func (s *Store) close() error {
 	close(s.syncer.quit)
 	<-s.syncer.ended
 	err := s.leaveClean(logs)
-	for _, l := range logs {
-		for _, seg := range l.view.Load().segments {
-			seg.retire()
-		}
-	}
 	if err != nil {
 		err = fmt.Errorf("close log: the next start will scan: %w", err)
 	}
-	return errors.Join(err, s.lock.Close())
+	return errors.Join(err, s.release())
+}
+
+// release gives back what a store holds: files, metrics and the lock.
+func (s *Store) release() error {
+	s.handles.close()
+	if s.metrics != nil {
+		s.metrics.unregister()
+	}
+	return s.lock.Close()
 }
 
 // leaveClean writes what a clean start relies on.

@@ -25,11 +25,13 @@ var windows = sync.Pool{New: func() any { return new([windowSize]byte) }}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Where a batch's length field ends, from which it counts, and where the bytes
-// under its checksum start; package batch draws the header.
+// Where a batch's header has what is looked at in damaged ones too; package batch
+// draws it.
 const (
-	lengthEnd   = 12
-	checksummed = 21
+	lengthEnd       = 12 // the length field counts from here
+	checksummed     = 21 // the checksum covers from here on
+	lastOffsetDelta = 23
+	recordCount     = 57
 )
 
 // errEnd means that the cursor has passed the last batch.

@@ -70,21 +70,19 @@ func (s *Store) bury(doomed []string) error {
 }
 
 // condemn stops the log and renames its directory, so that nothing finds it any
-// more. A log that cannot be renamed fails: its files are closed already.
+// more. A log that cannot be renamed is stopped all the same, until a restart
+// brings it back or a later Delete succeeds.
 func (l *Log) condemn() (name string, err error) {
 	l.appender.Lock()
 	defer l.appender.Unlock()
 	l.names.Lock()
 	defer l.names.Unlock()
+	l.end(fmt.Errorf("%w: %s", ErrDeleted, l.tp))
 	for _, seg := range l.view.Load().segments {
 		seg.retire()
 	}
 	name = condemnedName(l.dir)
-	if err := l.store.fsys.Rename(l.dir, name); err != nil {
-		return "", l.fail(err)
-	}
-	l.end(fmt.Errorf("%w: %s", ErrDeleted, l.tp))
-	return name, nil
+	return name, l.store.fsys.Rename(l.dir, name)
 }
 
 func condemnedName(dir string) string {

@@ -26,9 +26,10 @@ type handleCache struct {
 	max     int
 	pressed func() // asks for a sync, which takes pins away; must not block
 
-	mu   sync.Mutex
-	open []*handle // those on which the cache holds a reference
-	hand int       // of the clock (second chance) that picks a victim
+	mu     sync.Mutex
+	open   []*handle // those on which the cache holds a reference
+	hand   int       // of the clock (second chance) that picks a victim
+	closed bool
 }
 
 var errRetired = errors.New("log: file was removed")
@@ -65,7 +66,7 @@ func (c *handleCache) acquire(h *handle, name string, open func(string) (vfs.Fil
 	if h.tryAcquire() { // somebody else was faster
 		return h.file, nil
 	}
-	if h.retired {
+	if h.retired || c.closed {
 		return nil, errRetired
 	}
 	if c.evictLocked(); len(c.open) >= c.max {
@@ -125,6 +126,18 @@ func (c *handleCache) retire(h *handle) {
 		c.dropLocked(h)
 		h.release()
 	}
+}
+
+// close retires all files, those that nobody has opened yet included.
+func (c *handleCache) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for _, h := range c.open {
+		h.retired = true
+		h.release()
+	}
+	c.open = nil
 }
 
 func (c *handleCache) openFiles() int {

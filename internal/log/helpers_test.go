@@ -39,9 +39,6 @@ func openDir(t testing.TB, dir string, o Options) *Store {
 
 func openFS(t testing.TB, fsys vfs.FS, o Options) *Store {
 	t.Helper()
-	if o.Now == nil { // the test batches are of that time: retention must not find them old
-		o.Now = func() time.Time { return time.UnixMilli(1_700_000_000_000) }
-	}
 	s, err := Open(fsys, o)
 	if err != nil {
 		t.Fatal(err)
@@ -50,8 +47,14 @@ func openFS(t testing.TB, fsys vfs.FS, o Options) *Store {
 	return s
 }
 
+// create makes the partition. Without a configuration nothing expires: many test
+// batches are of 2023.
 func create(t testing.TB, s *Store, cfg Config) *Log {
 	t.Helper()
+	if cfg == (Config{}) {
+		cfg = DefaultConfig()
+		cfg.RetentionMs = -1
+	}
 	if err := s.Create([]CreateSpec{{TP: tp0, TopicID: [16]byte{1, 2, 3}, Config: cfg}}); err != nil {
 		t.Fatal(err)
 	}

@@ -64,6 +64,7 @@ type Log struct {
 
 	// names is held for reading while files are made, renamed or removed in dir,
 	// and for writing to delete the log: a later log of the same name is not hurt.
+	// Who needs the appender too locks that one first.
 	names sync.RWMutex
 }
 

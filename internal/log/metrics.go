@@ -13,6 +13,9 @@ type metrics struct {
 	failed      prometheus.Counter
 	cutBytes    prometheus.Counter
 	openFiles   prometheus.GaugeFunc
+
+	registerer prometheus.Registerer
+	registered []prometheus.Collector
 }
 
 func newMetrics(s *Store, r prometheus.Registerer) (*metrics, error) {
@@ -39,15 +42,28 @@ func newMetrics(s *Store, r prometheus.Registerer) (*metrics, error) {
 			Help: "Segment and index files that are open.",
 		}, func() float64 { return float64(s.handles.openFiles()) }),
 	}
+	return m, m.register(r, m.syncSeconds, m.corrupt, m.failed, m.cutBytes, m.openFiles, sizes{s})
+}
+
+func (m *metrics) register(r prometheus.Registerer, all ...prometheus.Collector) error {
 	if r == nil {
-		return m, nil
+		return nil
 	}
-	for _, c := range []prometheus.Collector{m.syncSeconds, m.corrupt, m.failed, m.cutBytes, m.openFiles, sizes{s}} {
+	m.registerer = r
+	for _, c := range all {
 		if err := r.Register(c); err != nil {
-			return nil, err
+			return err
 		}
+		m.registered = append(m.registered, c)
 	}
-	return m, nil
+	return nil
+}
+
+// unregister lets the next store of this process register the same names.
+func (m *metrics) unregister() {
+	for _, c := range m.registered {
+		m.registerer.Unregister(c)
+	}
 }
 
 func (m *metrics) observeSync(began time.Time) { m.syncSeconds.Observe(time.Since(began).Seconds()) }

@@ -123,6 +123,10 @@ func (s *Store) openLog(tp record.TopicPartition, o opening) (*Log, PartitionRep
 	if err != nil {
 		report.Err = l.fail(err)
 	}
+	if report.CutBytes > 0 {
+		s.opts.Logger.Warn("a torn tail was cut off: these bytes were never acknowledged as durable",
+			"partition", tp.String(), "bytes", report.CutBytes, "next_offset", int64(l.NextOffset()))
+	}
 	return l, report
 }
 
@@ -275,7 +279,7 @@ func (l *Log) open(s *scan, start record.Offset) {
 	l.highWatermark.Store(int64(s.next))
 	l.checkpointed.Store(int64(s.point))
 	l.appender.index = s.index
-	l.appender.rollFrom = l.store.opts.Now().UnixMilli()
+	l.appender.rollFrom = unknownAge
 	l.recovered = recovered{touched: s.touched, cut: s.cut}
 }
 

@@ -207,8 +207,8 @@ func (c *cursor) endOfDamaged() record.Offset {
 	if err != nil || len(b) < batch.HeaderSize {
 		return c.next + 1
 	}
-	byDelta := int64(int32(binary.BigEndian.Uint32(b[23:]))) + 1
-	byCount := int64(int32(binary.BigEndian.Uint32(b[57:])))
+	byDelta := int64(int32(binary.BigEndian.Uint32(b[lastOffsetDelta:]))) + 1
+	byCount := int64(int32(binary.BigEndian.Uint32(b[recordCount:])))
 	records := max(byDelta, byCount)
 	if byDelta != byCount && records > unbelievable {
 		records = min(byDelta, byCount)

@@ -3,8 +3,6 @@ package log
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -83,7 +81,7 @@ func TestR4AnEmptiedPartitionKeepsItsNextOffset(t *testing.T) {
 				disk := crashfs.New()
 				o := Options{Now: clock.now, ConfigOf: func(record.TopicPartition) Config { return DefaultConfig() }}
 				s := openFS(t, disk, o)
-				l := create(t, s, Config{})
+				l := create(t, s, DefaultConfig())
 				fill(t, l, 10, 1)
 				if how == "retention" {
 					clock.advance(8 * 24 * time.Hour)
@@ -476,53 +474,4 @@ func TestR18AShortWriteIsUndone(t *testing.T) {
 			t.Errorf("read %d records, report %+v", got, s.Report())
 		}
 	})
-}
-
-func TestACopiedDirectoryIsNoticed(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
-	s := openDir(t, dir, Options{})
-	id := s.ClusterID()
-	fill(t, create(t, s, Config{}), 3, 1)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	moved := filepath.Join(filepath.Dir(dir), "moved")
-	if err := os.Rename(dir, moved); err != nil {
-		t.Fatal(err)
-	}
-	s = openDir(t, moved, Options{}) // moving is no copy
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	copied := filepath.Join(filepath.Dir(dir), "copied")
-	if err := os.CopyFS(copied, os.DirFS(moved)); err != nil {
-		t.Fatal(err)
-	}
-	if err := tryOpen(t, copied); !errors.Is(err, ErrCopied) {
-		t.Fatalf("the copy opened with %v", err)
-	}
-	if err := os.Remove(filepath.Join(copied, identityFile)); err != nil { // as the message says
-		t.Fatal(err)
-	}
-	s = openDir(t, copied, Options{})
-	if s.ClusterID() != id || readAll(t, theLog(t, s), 0) != 3 {
-		t.Errorf("the adopted copy has cluster id %s, was %s", s.ClusterID(), id)
-	}
-}
-
-func TestASecondStoreIsRefused(t *testing.T) {
-	dir := t.TempDir()
-	s := openDir(t, dir, Options{})
-	if err := tryOpen(t, dir); !errors.Is(err, ErrLocked) {
-		t.Fatalf("got %v", err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Errorf("the second Close: %v", err)
-	}
-	if err := tryOpen(t, dir); err != nil {
-		t.Error(err)
-	}
 }

@@ -14,6 +14,9 @@ func (l *Log) maybeRoll(headers []batch.Header, n int64, cfg *Config, nowMs int6
 	seg := l.view.Load().active()
 	size := seg.size.Load()
 	a := &l.appender
+	if a.rollFrom == unknownAge {
+		a.rollFrom = seg.firstTime(nowMs)
+	}
 	if size == 0 || a.rollFrom > nowMs { // the clock went back: count from here
 		a.rollFrom = nowMs
 	}
@@ -23,6 +26,26 @@ func (l *Log) maybeRoll(headers []batch.Header, n int64, cfg *Config, nowMs int6
 		return nil
 	}
 	return l.roll(nowMs)
+}
+
+// unknownAge: nobody has looked since the start when the active segment began.
+const unknownAge = -1
+
+// firstTime is the timestamp of the segment's first batch, by which its age is
+// told after a restart; nowMs where that is not to be had.
+func (s *segment) firstTime(nowMs int64) int64 {
+	f, err := s.openData()
+	if err != nil {
+		return nowMs
+	}
+	defer s.data.release()
+	c := newCursor(f, nil, 0, s.base, s.size.Load())
+	defer c.close()
+	h, err := c.proven()
+	if err != nil || h.MaxTimestamp < 0 {
+		return nowMs
+	}
+	return h.MaxTimestamp
 }
 
 // recordsIn is how many offsets the batches take.

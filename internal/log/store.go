@@ -72,7 +72,7 @@ func Open(fsys vfs.FS, o Options) (*Store, error) {
 	}
 	s := newStore(fsys, o.withDefaults(), lock)
 	if err := s.open(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open log: %w", err), lock.Close())
+		return nil, errors.Join(fmt.Errorf("open log: %w", err), s.release())
 	}
 	s.start()
 	return s, nil

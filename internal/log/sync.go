@@ -90,7 +90,9 @@ func (s *syncer) join(l *Log, n int64, urgent bool) *round {
 		s.wake()
 		return s.gathering
 	}
-	s.background += n
+	if cfg.durability(s.store.opts.Durability) == Fsync {
+		s.background += n
+	}
 	if s.background >= s.store.opts.BackgroundBytes {
 		s.everything = true
 		s.wake()
