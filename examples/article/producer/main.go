@@ -29,7 +29,7 @@ func main() {
 	defer stop()
 
 	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(*brokers, ",")...), kgo.AllowAutoTopicCreation(),
-		kgo.ProducerBatchMaxBytes(int32(*batchSize)), kgo.ProducerLinger(*linger))
+		kgo.ProducerBatchMaxBytes(int32(*batchSize)), kgo.ProducerLinger(*linger), kgo.RecordDeliveryTimeout(30*time.Second))
 	if err != nil {
 		log.Fatal(err)
 	}
