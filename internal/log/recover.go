@@ -111,7 +111,7 @@ func (s *scan) walk(seg *segment, f vfs.File, limit record.Offset, prove bool) (
 		if above && provenFrom < 0 {
 			provenFrom = c.pos
 		}
-		h, err := c.look(prove || above)
+		h, err := s.look(c, prove || above)
 		if err == nil {
 			s.index.add(h, c.pos)
 			s.index.maybeFlush(s.log)
@@ -127,6 +127,9 @@ func (s *scan) walk(seg *segment, f vfs.File, limit record.Offset, prove bool) (
 			return false, err
 		}
 	}
+	if !prove && c.next < min(limit, s.point) {
+		return false, bad("the batches end at offset %d", c.next)
+	}
 	s.next = c.next
 	if provenFrom >= 0 && c.end > provenFrom && !s.clean {
 		s.report.ScannedBytes += c.end - provenFrom
@@ -135,12 +138,15 @@ func (s *scan) walk(seg *segment, f vfs.File, limit record.Offset, prove bool) (
 	return false, nil
 }
 
-// look is header or proven.
-func (c *cursor) look(prove bool) (batch.Header, error) {
-	if prove {
-		return c.proven()
+// look is the header at the cursor, proven on request. The last batch below the
+// recovery point is always proven: a damaged length there would put the cursor
+// into bytes above the point, and they would be taken for a torn tail.
+func (s *scan) look(c *cursor, prove bool) (batch.Header, error) {
+	h, err := c.header()
+	if err == nil && (prove || h.LastOffset()+1 >= s.point) {
+		err = c.prove(h, c.pos)
 	}
-	return c.header()
+	return h, err
 }
 
 // bad decides about the damage at the cursor: a torn tail is cut, anything else
