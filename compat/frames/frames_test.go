@@ -27,8 +27,14 @@ func TestAttack(t *testing.T) {
 			t.Fatalf("FRAMES=%s: %v", text, err)
 		}
 	}
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("SEED"); text != "" {
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("SEED=%s: %v", text, err)
+		}
+	}
 	report, err := Attack(t.Context(), Options{
-		Target: target.Options{Kind: kind}, Frames: n, Seed: uint64(time.Now().UnixNano()),
+		Target: target.Options{Kind: kind}, Frames: n, Seed: seed, Log: os.Stdout,
 	})
 	t.Log(report)
 	if err != nil {
