@@ -91,23 +91,33 @@ func TestAcksNone(t *testing.T) {
 	c.expectClosed("acks=0 to an unknown topic")
 }
 
-// slowDisk is a disk whose syncs of record data wait until they are let through.
+// slowDisk is a disk whose syncs wait, while it is held, until it is released.
 func slowDisk() (fsys *crashfs.FS, hold func(), release func(), syncs *atomic.Int64) {
 	fsys = crashfs.New()
-	gate := new(atomic.Pointer[chan struct{}])
-	open := make(chan struct{})
-	close(open)
-	gate.Store(&open)
 	syncs = new(atomic.Int64)
-	fsys.OnOp(func(op crashfs.Op) {
+	hold, release = gate(fsys, func(op crashfs.Op) bool {
 		if op.Kind.Syncs() {
 			syncs.Add(1)
-			<-*gate.Load()
+		}
+		return op.Kind.Syncs()
+	})
+	return fsys, hold, release, syncs
+}
+
+// gate lets the operations that match wait between hold and release.
+func gate(fsys *crashfs.FS, match func(crashfs.Op) bool) (hold, release func()) {
+	open := make(chan struct{})
+	close(open)
+	var current atomic.Pointer[chan struct{}]
+	current.Store(&open)
+	fsys.OnOp(func(op crashfs.Op) {
+		if match(op) {
+			<-*current.Load()
 		}
 	}, nil)
-	hold = func() { closed := make(chan struct{}); gate.Store(&closed) }
-	release = func() { close(*gate.Load()) }
-	return fsys, hold, release, syncs
+	hold = func() { closed := make(chan struct{}); current.Store(&closed) }
+	release = func() { close(*current.Load()) }
+	return hold, release
 }
 
 // A1: the connection is read on while earlier produces wait for the disk, so

@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"fmt"
-
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/record"
@@ -32,12 +30,13 @@ func (b *Broker) deleteRecords(_ *conn, req *kmsg.DeleteRecordsRequest) reply {
 }
 
 func (b *Broker) deleteBefore(topic string, partition int32, before record.Offset) (start record.Offset, err error) {
-	l, err := b.partition(topic, partition)
+	t, err := b.catalog.ownedByClients(topic)
 	if err != nil {
 		return -1, err
 	}
-	if b.catalog.topics.named(topic).internal {
-		return -1, fmt.Errorf("%w: %s", errTopicInternal, topic)
+	l, err := t.partition(partition)
+	if err != nil {
+		return -1, err
 	}
 	if before == toHighWatermark {
 		before = l.HighWatermark()

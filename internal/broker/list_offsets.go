@@ -74,17 +74,20 @@ func findOffset(l *log.Log, version int16, timestamp int64) (foundOffset, error)
 	return foundOffset{offset, at, ok}, err
 }
 
-// partition is the log of one partition.
+// partition is one partition's log.
 func (b *Broker) partition(topic string, p int32) (*log.Log, error) {
 	t := b.catalog.topics.named(topic)
 	if t == nil {
 		return nil, fmt.Errorf("%w: %s", errTopicUnknown, topic)
 	}
-	l := t.log(p)
-	if l == nil {
-		return nil, fmt.Errorf("%w: topic %s has no partition %d", errTopicUnknown, topic, p)
+	return t.partition(p)
+}
+
+func (t *topic) partition(p int32) (*log.Log, error) {
+	if l := t.log(p); l != nil {
+		return l, nil
 	}
-	return l, nil
+	return nil, fmt.Errorf("%w: topic %s has no partition %d", errTopicUnknown, t.name, p)
 }
 
 var (

@@ -124,9 +124,9 @@ func (call *produceCall) appendTo(t *topic, name []byte, asked *wire.ProducePart
 	case t.internal:
 		return fmt.Errorf("%w: %s", errTopicInternal, t.name)
 	}
-	l := t.log(asked.Partition)
-	if l == nil {
-		return fmt.Errorf("%w: topic %s has no partition %d", errTopicUnknown, t.name, asked.Partition)
+	l, err := t.partition(asked.Partition)
+	if err != nil {
+		return err
 	}
 	header, err := checkBatch(asked.Records, call.req.Version)
 	if err != nil {

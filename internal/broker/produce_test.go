@@ -242,43 +242,40 @@ func TestFailedSyncIsNeverAcknowledged(t *testing.T) {
 // A4: requests in flight are bounded by one budget over all connections. Frames
 // beyond it wait on their sockets; all are served in the end.
 func TestRequestMemoryIsBounded(t *testing.T) {
-	const frame, budget = 1 << 20, 4 << 20
-	n := serve(t, broker.Config{FS: crashfs.New(), RequestMemory: budget, Limits: wire.Limits{MaxFrameBytes: frame}})
+	const frame, budget, clients = 1 << 20, 4 << 20, 20
+	fsys := crashfs.New()
+	hold, release := gate(fsys, func(op crashfs.Op) bool { return op.Kind == crashfs.Write && strings.HasSuffix(op.Name, ".log") })
+	n := serve(t, broker.Config{FS: fsys, RequestMemory: budget, Limits: wire.Limits{MaxFrameBytes: frame}})
 	first := dial(t, n.addr)
 	first.createTopic("a", 1)
-	var clients sync.WaitGroup
-	done := make(chan struct{})
-	for range 20 {
+	req := produceRequest(-1, "a", 0, records(t, strings.Repeat("x", 900_000)))
+	req.SetVersion(9)
+	raw := first.form.AppendRequest(nil, req, 1)
+
+	hold()
+	var answered sync.WaitGroup
+	for range clients {
 		c := dial(t, n.addr)
-		req := produceRequest(-1, "a", 0, records(t, strings.Repeat("x", 900_000)))
-		req.SetVersion(9)
-		raw := c.form.AppendRequest(nil, req, 1)
-		clients.Go(func() {
-			for range 3 {
-				if _, err := c.Conn.Write(raw); err != nil {
-					t.Errorf("write: %v", err)
-				}
-				if _, err := c.nextFrame(); err != nil {
-					t.Errorf("read: %v", err)
-				}
+		answered.Go(func() {
+			if _, err := c.Conn.Write(raw); err != nil {
+				t.Errorf("write: %v", err)
+			}
+			if _, err := c.nextFrame(); err != nil {
+				t.Errorf("read: %v", err)
 			}
 		})
 	}
-	go func() { clients.Wait(); close(done) }()
-	most := int64(0)
-	for running := true; running; {
-		select {
-		case <-done:
-			running = false
-		case <-time.After(100 * time.Microsecond):
-			most = max(most, n.RequestMemoryBytes())
+	waitUntil(t, "the budget is used up", func() bool { return n.RequestMemoryBytes() > budget-frame })
+	for range 20 { // the other clients have had the time to ask for more
+		if used := n.RequestMemoryBytes(); used > budget {
+			t.Fatalf("requests hold %d bytes, the budget is %d", used, budget)
 		}
+		time.Sleep(time.Millisecond)
 	}
-	if most > budget || most == 0 {
-		t.Errorf("requests held up to %d bytes, the budget is %d", most, budget)
-	}
-	if end := first.listOffset("a", 0, -1).Offset; end != 60 {
-		t.Errorf("%d of 60 records were stored", end)
+	release()
+	answered.Wait()
+	if end := first.listOffset("a", 0, -1).Offset; end != clients {
+		t.Errorf("%d of %d records were stored", end, clients)
 	}
 	waitUntil(t, "all memory is given back", func() bool { return n.RequestMemoryBytes() == 0 })
 }
