@@ -281,7 +281,7 @@ func (l *Log) publishWritten() {
 // and says nothing about the records.
 func (a Appended) Wait(ctx context.Context) error {
 	l := a.log
-	for round := a.round; !l.safe(a.Last); round = l.store.syncer.current() {
+	for round := a.round; !l.safe(a.Last); round = l.store.syncer.next() {
 		if reason := l.failed.Load(); reason != nil {
 			return *reason
 		}

@@ -35,6 +35,7 @@ type syncer struct {
 
 	mu         sync.Mutex
 	gathering  *round
+	running    *round // in progress; nil between rounds
 	dirty      []*Log // queued; each at most once
 	urgent     bool   // some of them
 	everything bool   // the next round takes all of dirty
@@ -76,7 +77,7 @@ func (s *syncer) join(l *Log, n int64, urgent bool) *round {
 	due := time.Now().Add(after) // the monotonic clock: wall clocks jump
 	if !sched.queued {
 		if n == 0 && !urgent {
-			return s.gathering
+			return s.nextLocked()
 		}
 		*sched = schedule{queued: true, due: due}
 		s.dirty = append(s.dirty, l)
@@ -126,10 +127,18 @@ func (s *syncer) wake() {
 	}
 }
 
-// current is the round that gathers now.
-func (s *syncer) current() *round {
+// next is the round that ends next. While one is in progress it is that one: it
+// may cover what the caller waits for, and the one that gathers may never be due.
+func (s *syncer) next() *round {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.nextLocked()
+}
+
+func (s *syncer) nextLocked() *round {
+	if s.running != nil {
+		return s.running
+	}
 	return s.gathering
 }
 
@@ -165,10 +174,13 @@ func (s *syncer) runRound() (wait time.Duration) {
 	ending, logs := s.take(time.Now())
 	if ending != nil {
 		s.sync(logs)
-		close(ending.done)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if ending != nil {
+		s.running = nil
+		close(ending.done)
+	}
 	if s.earliest.IsZero() {
 		return time.Hour
 	}
@@ -209,9 +221,9 @@ func (s *syncer) take(now time.Time) (*round, []*Log) {
 	if len(rest) == 0 {
 		s.background = 0
 	}
-	ending := s.gathering
+	s.running = s.gathering
 	s.gathering = newRound()
-	return ending, logs
+	return s.running, logs
 }
 
 // sync makes the logs durable up to where they are now.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -373,4 +374,57 @@ func TestRetentionNeverOverflows(t *testing.T) {
 			t.Errorf("%d is older than %d by %d: %v, want %v", c.ts, c.now, c.age, got, c.want)
 		}
 	}
+}
+
+// A wait that begins while the round that covers it is in progress ends with that
+// round, also when the record joined an earlier one that left it out.
+func TestWaitDuringTheRoundThatCoversIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const syncTime = time.Millisecond
+		disk, _ := slowDisk(syncTime)
+		s := openFS(t, disk, Options{BackgroundSync: 100 * time.Millisecond, CheckpointInterval: time.Hour})
+		patient := create(t, s, Config{})
+		other := record.TopicPartition{Topic: "other"}
+		if err := s.Create([]CreateSpec{{TP: other}}); err != nil {
+			t.Fatal(err)
+		}
+		urgent, _ := s.Log(other)
+
+		began := time.Now()
+		late, err := patient.Append(makeBatch(noProducer, time.Now().UnixMilli(), "in no hurry"), AppendOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendSync(t, urgent, makeBatch(noProducer, time.Now().UnixMilli(), "ends the round that late has joined"))
+		time.Sleep(time.Until(began.Add(100*time.Millisecond + syncTime/2)))
+
+		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+		defer cancel()
+		if err := late.Wait(ctx); err != nil {
+			t.Errorf("the background sync did not end the wait: %v", err)
+		}
+	})
+}
+
+// The same for a batch that is repeated while its first copy is being synced: it
+// joins no round of its own.
+func TestWaitOfARepeatedBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, _ := slowDisk(time.Millisecond)
+		l := create(t, openFS(t, disk, Options{BackgroundSync: 10 * time.Millisecond, CheckpointInterval: time.Hour}), Config{})
+		b := makeBatch(producerSpec{id: 1}, time.Now().UnixMilli(), "value-0")
+		if _, err := l.Append(slices.Clone(b), AppendOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10*time.Millisecond + 500*time.Microsecond) // into its sync
+		repeated, err := l.Append(slices.Clone(b), AppendOptions{})
+		if err != nil || !repeated.Duplicate || l.HighWatermark() != 0 {
+			t.Fatal(repeated, err, l.HighWatermark())
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := repeated.Wait(ctx); err != nil {
+			t.Error(err)
+		}
+	})
 }
