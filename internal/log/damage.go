@@ -80,20 +80,28 @@ func (c *cursor) assess(seg *segment, endOffset record.Offset, cause error) (dam
 	return d, err
 }
 
-// resume finds the next sound batch behind the damaged one at the cursor: where
-// that one says it ends, else by searching byte for byte. It gives c.end when
-// there is none.
+// resume finds the next sound batch behind the damaged one at the cursor. It
+// gives c.end when there is none.
+//
+// A damaged length may by chance lead to the end, or to a later batch, past sound
+// ones: it is followed at once only if the offset found there is the one that
+// must come next, and else only if a search byte for byte finds nothing nearer.
 func (c *cursor) resume(seg *segment, endOffset record.Offset) (pos int64, base record.Offset, err error) {
-	if size := sizeOf(c.claimedLength(c.pos)); size > 0 && c.pos+size <= c.end {
-		if c.pos+size == c.end {
-			return c.end, endOffset, nil
-		}
+	claimed, claimedBase := c.end, endOffset
+	if size := sizeOf(c.claimedLength(c.pos)); size > 0 && c.pos+size < c.end {
 		base, ok, err := c.sound(c.pos+size, endOffset)
-		if ok || err != nil {
+		if err != nil || ok && base == c.endOfDamaged() {
 			return c.pos + size, base, err
 		}
+		if ok {
+			claimed, claimedBase = c.pos+size, base
+		}
 	}
-	return c.search(seg, endOffset)
+	pos, base, err = c.search(seg, endOffset)
+	if err == nil && pos >= claimed {
+		return claimed, claimedBase, nil
+	}
+	return pos, base, err
 }
 
 // search looks for a sound batch at every byte behind the cursor. What it finds

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -337,5 +338,45 @@ func TestEpochsAreTakenFromTheBatches(t *testing.T) {
 			t.Errorf("%s: history %s, was %s", name, got, want)
 		}
 		readAll(t, l, 3)
+	}
+}
+
+// A damaged length that leads to the end of the file, or to a later batch, by
+// chance: the batches in between are served all the same.
+func TestADamagedLengthPassesNoSoundBatch(t *testing.T) {
+	for _, target := range []int{3, 5, 6} { // the batch that the length leads to; 6 is the end
+		for _, stop := range []string{"clean", "kill"} {
+			disk := crashfs.New()
+			s := openFS(t, disk, Options{})
+			l := create(t, s, Config{})
+			starts := []int64{0}
+			for i := range 6 {
+				appendSync(t, l, makeBatch(noProducer, 1_700_000_000_000, numbered(i)))
+				starts = append(starts, l.SizeBytes())
+			}
+			if stop == "clean" {
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				disk = disk.Clone()
+			}
+			content, _ := disk.ReadFile(firstFile)
+			binary.BigEndian.PutUint32(content[starts[1]+8:], uint32(starts[target]-starts[1]-12))
+			if err := disk.Put(firstFile, content); err != nil {
+				t.Fatal(err)
+			}
+			l = theLog(t, openFS(t, disk, Options{}))
+			var damage *CorruptError
+			if _, err := l.Read(1, 1000, nil); !errors.As(err, &damage) || damage.Offset != 1 || damage.Next != 2 {
+				t.Errorf("to %d, %s: read at 1: %v", target, stop, err)
+			}
+			for off := record.Offset(2); off < 6; off++ {
+				data, err := l.Read(off, 1, nil)
+				if err != nil || checkData(t, data, off) != off+1 {
+					t.Errorf("to %d, %s: read at %d: %v", target, stop, off, err)
+				}
+			}
+		}
 	}
 }
