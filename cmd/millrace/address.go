@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"millrace/internal/broker"
@@ -34,6 +35,29 @@ func parseAddress(flag, text string) (address, error) {
 }
 
 func (a address) String() string { return net.JoinHostPort(a.host, a.port) }
+
+// parseAdvertise checks what clients are to be told: HOST, or HOST:PORT.
+func parseAdvertise(text string) (string, error) {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		host, port = text, "1"
+	}
+	if _, ipErr := netip.ParseAddr(host); strings.ContainsAny(host, ": /") && ipErr != nil || host == "" && text != "" {
+		return "", usage("write --advertise HOST or HOST:PORT, as clients can reach it", "--advertise %s is no address", text)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "", usage("use a port from 1 to 65535", "--advertise %s: %q is not a port number", text, port)
+	}
+	return text, nil
+}
+
+// said is the address as a client on this machine would write it.
+func (a address) said() string {
+	if ip, err := netip.ParseAddr(a.host); err == nil && ip.IsUnspecified() {
+		a.host = "localhost"
+	}
+	return a.String()
+}
 
 // loopback reports whether only this machine can reach the address. A name
 // other than localhost may resolve to anything, so it counts as reachable.

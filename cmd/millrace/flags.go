@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -102,19 +103,19 @@ func propertiesFault(err error) error {
 	return &fault{code: "E1004", exit: exitUsage, what: err.Error(), fix: "docs/cli.md lists the client properties", err: err}
 }
 
-// admin connects for administration and checks that the cluster can be reached.
-func (c *cluster) admin(cmd *cobra.Command) (*client.Admin, error) {
+// administer connects, checks that the cluster can be reached, and does the work.
+func (c *cluster) administer(ctx context.Context, work func(*client.Admin) error) error {
 	config, err := c.config()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	admin, err := client.NewAdmin(config)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := admin.Check(cmd.Context()); err != nil {
-		admin.Close()
-		return nil, err
+	defer admin.Close()
+	if err := admin.Check(ctx); err != nil {
+		return err
 	}
-	return admin, nil
+	return work(admin)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -29,33 +30,34 @@ func (a *app) groupsList() *cobra.Command {
 		Example: "  millrace groups list\n  millrace groups list -o jsonl",
 		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			admin, err := at.admin(cmd)
-			if err != nil {
-				return err
-			}
-			defer admin.Close()
-			groups, err := admin.Groups(cmd.Context())
-			if err != nil {
-				return err
-			}
-			var rows []row
-			for _, g := range groups {
-				rows = append(rows, row{
-					cells: []string{g.Name, g.State, fmt.Sprint(len(g.Members)), fmt.Sprint(g.Lag())},
-					value: struct {
-						Group   string `json:"group"`
-						State   string `json:"state"`
-						Members int    `json:"members"`
-						Lag     int64  `json:"lag"`
-					}{g.Name, g.State, len(g.Members), g.Lag()},
-				})
-			}
-			return a.print(out, []string{"GROUP", "STATE", "MEMBERS", "LAG"}, rows)
+			return at.administer(cmd.Context(), func(admin *client.Admin) error {
+				groups, err := admin.Groups(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return a.print(out, []string{"GROUP", "STATE", "MEMBERS", "LAG"}, groupListRows(groups))
+			})
 		},
 	}
 	at.register(cmd)
 	out.register(cmd)
 	return cmd
+}
+
+func groupListRows(groups []client.Group) []row {
+	rows := make([]row, len(groups))
+	for i, g := range groups {
+		rows[i] = row{
+			cells: []string{g.Name, g.State, fmt.Sprint(len(g.Members)), fmt.Sprint(g.Lag())},
+			value: struct {
+				Group   string `json:"group"`
+				State   string `json:"state"`
+				Members int    `json:"members"`
+				Lag     int64  `json:"lag"`
+			}{g.Name, g.State, len(g.Members), g.Lag()},
+		}
+	}
+	return rows
 }
 
 // groupOffsetJSON is one partition of a group as -o json shows it.
@@ -82,17 +84,14 @@ func (a *app) groupsDescribe() *cobra.Command {
 		Example: "  millrace groups describe click_counter_group",
 		Args:    takes("GROUP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			admin, err := at.admin(cmd)
-			if err != nil {
-				return err
-			}
-			defer admin.Close()
-			g, err := admin.Group(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			a.say("%s  %s  members: %d  lag: %d records", g.Name, g.State, len(g.Members), g.Lag())
-			return a.print(out, []string{"TOPIC", "PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "MEMBER"}, groupRows(g))
+			return at.administer(cmd.Context(), func(admin *client.Admin) error {
+				g, err := admin.Group(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				a.say("%s  %s  members: %d  lag: %d records", g.Name, g.State, len(g.Members), g.Lag())
+				return a.print(out, []string{"TOPIC", "PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "MEMBER"}, groupRows(g))
+			})
 		},
 		ValidArgsFunction: a.completeGroups(&at),
 	}
@@ -130,13 +129,19 @@ func dash(s string) string {
 	return s
 }
 
+// groupMove is where a group is asked to go.
+type groupMove struct {
+	group  string
+	to     string
+	topics []string
+	yes    bool
+}
+
 func (a *app) groupsReset() *cobra.Command {
 	var (
-		at     cluster
-		out    output
-		to     string
-		topics []string
-		yes    bool
+		at   cluster
+		out  output
+		move groupMove
 	)
 	cmd := &cobra.Command{
 		Use:     "reset GROUP --to POSITION",
@@ -145,45 +150,47 @@ func (a *app) groupsReset() *cobra.Command {
 		Example: "  millrace groups reset click_counter_group --to beginning\n  millrace groups reset click_counter_group --to -1h --topic click_events --yes",
 		Args:    takes("GROUP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if to == "" {
-				return usage("add --to POSITION: "+positionHelp, "--to is missing")
-			}
-			position, err := parsePosition(to, time.Now())
-			if err != nil {
-				return err
-			}
-			admin, err := at.admin(cmd)
-			if err != nil {
-				return err
-			}
-			defer admin.Close()
-			var names []record.Topic
-			for _, t := range topics {
-				names = append(names, record.Topic(t))
-			}
-			moves, err := admin.PlanReset(cmd.Context(), args[0], names, position)
-			if err != nil {
-				return err
-			}
-			if yes {
-				if err := admin.ResetOffsets(cmd.Context(), args[0], moves); err != nil {
-					return err
-				}
-				a.say("group %s was moved", args[0])
-			} else {
-				a.say("dry run: nothing was changed. Add --yes to move group %s.", args[0])
-			}
-			return a.print(out, []string{"TOPIC", "PARTITION", "CURRENT-OFFSET", "NEW-OFFSET"}, moveRows(args[0], moves))
+			move.group = args[0]
+			return a.resetGroup(cmd.Context(), at, move, out)
 		},
 		ValidArgsFunction: a.completeGroups(&at),
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&to, "to", "", "new position: "+positionHelp)
-	flags.StringArrayVar(&topics, "topic", nil, "only this topic; may be repeated (default: all that the group has committed)")
-	flags.BoolVar(&yes, "yes", false, "really do it")
+	flags.StringVar(&move.to, "to", "", "new position: "+positionHelp)
+	flags.StringArrayVar(&move.topics, "topic", nil, "only this topic; may be repeated (default: all that the group has committed)")
+	flags.BoolVar(&move.yes, "yes", false, "really do it")
 	at.register(cmd)
 	out.register(cmd)
 	return cmd
+}
+
+func (a *app) resetGroup(ctx context.Context, at cluster, move groupMove, out output) error {
+	if move.to == "" {
+		return usage("add --to POSITION: "+positionHelp, "--to is missing")
+	}
+	position, err := parsePosition(move.to, time.Now())
+	if err != nil {
+		return err
+	}
+	topics := make([]record.Topic, len(move.topics))
+	for i, t := range move.topics {
+		topics[i] = record.Topic(t)
+	}
+	return at.administer(ctx, func(admin *client.Admin) error {
+		moves, err := admin.PlanReset(ctx, move.group, topics, position)
+		if err != nil {
+			return err
+		}
+		if move.yes {
+			if err := admin.ResetOffsets(ctx, move.group, moves); err != nil {
+				return err
+			}
+			a.say("group %s was moved", move.group)
+		} else {
+			a.say("dry run: nothing was changed. Add --yes to move group %s.", move.group)
+		}
+		return a.print(out, []string{"TOPIC", "PARTITION", "CURRENT-OFFSET", "NEW-OFFSET"}, moveRows(move.group, moves))
+	})
 }
 
 func moveRows(group string, moves []client.Move) []row {
@@ -219,28 +226,29 @@ func (a *app) groupsDelete() *cobra.Command {
 		Example: "  millrace groups delete click_counter_group --yes",
 		Args:    takes("GROUP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			admin, err := at.admin(cmd)
-			if err != nil {
-				return err
-			}
-			defer admin.Close()
-			g, err := admin.Group(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if !yes {
-				a.say("dry run: group %s (%s) with offsets of %d partitions would be deleted. Add --yes to delete it.", g.Name, g.State, len(g.Offsets))
-				return nil
-			}
-			if err := admin.DeleteGroup(cmd.Context(), g.Name); err != nil {
-				return err
-			}
-			a.say("deleted group %s", g.Name)
-			return nil
+			return at.administer(cmd.Context(), func(admin *client.Admin) error {
+				return a.deleteGroup(cmd.Context(), admin, args[0], yes)
+			})
 		},
 		ValidArgsFunction: a.completeGroups(&at),
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "really do it")
 	at.register(cmd)
 	return cmd
+}
+
+func (a *app) deleteGroup(ctx context.Context, admin *client.Admin, name string, yes bool) error {
+	g, err := admin.Group(ctx, name)
+	if err != nil {
+		return err
+	}
+	if !yes {
+		a.say("dry run: group %s (%s) with offsets of %d partitions would be deleted. Add --yes to delete it.", g.Name, g.State, len(g.Offsets))
+		return nil
+	}
+	if err := admin.DeleteGroup(ctx, g.Name); err != nil {
+		return err
+	}
+	a.say("deleted group %s", g.Name)
+	return nil
 }

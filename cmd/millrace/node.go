@@ -48,6 +48,7 @@ const stopWithin = 4500 * time.Millisecond
 
 func (n *node) start(ctx context.Context) error {
 	n.failed = make(chan error, 1)
+	n.warnOfExposure()
 	registry := newRegistry()
 	if err := n.startSource(ctx, registry); err != nil {
 		return err
@@ -57,6 +58,15 @@ func (n *node) start(ctx context.Context) error {
 		return err
 	}
 	return n.startDemo()
+}
+
+// warnOfExposure repeats, where operators look, what the flag has allowed.
+func (n *node) warnOfExposure() {
+	for _, a := range []address{n.settings.kafka, n.settings.http} {
+		if !a.loopback() {
+			n.logger.Warn("without authentication: whoever reaches this address may read and write everything", "flag", a.flag, "address", a.String())
+		}
+	}
 }
 
 func newRegistry() *prometheus.Registry {
@@ -253,7 +263,7 @@ func (n *node) kafkaText() string {
 	if n.settings.external() {
 		return strings.Join(n.client.Brokers, ",")
 	}
-	return n.kafka.String()
+	return n.kafka.said()
 }
 
 func (n *node) source() string {

@@ -118,6 +118,9 @@ func (a *app) produce(ctx context.Context, topic record.Topic, f produceFlags) e
 		return err
 	}
 	defer producer.Close()
+	if isTerminal(a.stdin) {
+		a.say("reading lines; Ctrl-D ends")
+	}
 	p := pace{perSecond: f.rate}
 	readErr := a.eachLine(ctx, func(number int, line []byte) error {
 		r := record.Record{TopicPartition: record.TopicPartition{Topic: topic}, Value: line}

@@ -207,6 +207,9 @@ func ask(ctx context.Context, base string, q question) ([]row, error) {
 }
 
 func get(ctx context.Context, base, path string) (*http.Response, error) {
+	if !strings.Contains(base, "://") {
+		base = "http://" + base
+	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+path, nil)
 	if err != nil {
 		return nil, usage("use --http http://HOST:PORT", "--http %s: %s", base, err)

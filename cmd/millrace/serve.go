@@ -102,7 +102,7 @@ type serveSettings struct {
 func (s serveSettings) external() bool { return s.cluster.brokers != "" }
 
 func (f serveFlags) settings() (serveSettings, error) {
-	s := serveSettings{advertise: f.advertise, insecure: f.insecure, cluster: f.cluster, durable: f.durability == "fsync", jsonLogs: f.logFormat == "json"}
+	s := serveSettings{insecure: f.insecure, cluster: f.cluster, durable: f.durability == "fsync", jsonLogs: f.logFormat == "json"}
 	switch {
 	case f.durability != "fsync" && f.durability != "os":
 		return s, usage("use --durability fsync or os", "--durability is %q", f.durability)
@@ -127,6 +127,9 @@ func (f serveFlags) settings() (serveSettings, error) {
 		return s, err
 	}
 	if s.http, err = parseAddress("--http-addr", f.httpAddr); err != nil {
+		return s, err
+	}
+	if s.advertise, err = parseAdvertise(f.advertise); err != nil {
 		return s, err
 	}
 	if s.dataDir, err = filepath.Abs(f.dataDir); err != nil {

@@ -68,29 +68,30 @@ func (a *app) topicsList() *cobra.Command {
 		Example: "  millrace topics list\n  millrace topics list --internal -o json",
 		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			admin, err := at.admin(cmd)
-			if err != nil {
-				return err
-			}
-			defer admin.Close()
-			topics, err := admin.Topics(cmd.Context(), internal)
-			if err != nil {
-				return err
-			}
-			var rows []row
-			for _, t := range topics {
-				rows = append(rows, row{
-					cells: []string{string(t.Name), fmt.Sprint(len(t.Partitions)), fmt.Sprint(t.Replicas), fmt.Sprint(t.Records()), bytesText(t.SizeBytes)},
-					value: topicLine(t),
-				})
-			}
-			return a.print(out, []string{"TOPIC", "PARTITIONS", "REPLICAS", "RECORDS", "SIZE"}, rows)
+			return at.administer(cmd.Context(), func(admin *client.Admin) error {
+				topics, err := admin.Topics(cmd.Context(), internal)
+				if err != nil {
+					return err
+				}
+				return a.print(out, []string{"TOPIC", "PARTITIONS", "REPLICAS", "RECORDS", "SIZE"}, topicRows(topics))
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&internal, "internal", false, "also list internal topics such as __consumer_offsets")
 	at.register(cmd)
 	out.register(cmd)
 	return cmd
+}
+
+func topicRows(topics []client.Topic) []row {
+	rows := make([]row, len(topics))
+	for i, t := range topics {
+		rows[i] = row{
+			cells: []string{string(t.Name), fmt.Sprint(len(t.Partitions)), fmt.Sprint(t.Replicas), fmt.Sprint(t.Records()), bytesText(t.SizeBytes)},
+			value: topicLine(t),
+		}
+	}
+	return rows
 }
 
 func (a *app) topicsCreate() *cobra.Command {
@@ -114,16 +115,13 @@ func (a *app) topicsCreate() *cobra.Command {
 			if err := spec.Name.Validate(); err != nil {
 				return usage("choose another name", "%s", err)
 			}
-			admin, err := at.admin(cmd)
-			if err != nil {
-				return err
-			}
-			defer admin.Close()
-			if err := admin.CreateTopic(cmd.Context(), spec); err != nil {
-				return err
-			}
-			a.say("created topic %s", spec.Name)
-			return nil
+			return at.administer(cmd.Context(), func(admin *client.Admin) error {
+				if err := admin.CreateTopic(cmd.Context(), spec); err != nil {
+					return err
+				}
+				a.say("created topic %s", spec.Name)
+				return nil
+			})
 		},
 	}
 	flags := cmd.Flags()
@@ -147,16 +145,13 @@ func (a *app) topicsDescribe() *cobra.Command {
 		Example: "  millrace topics describe click_events\n  millrace topics describe click_events --all -o json",
 		Args:    takes("TOPIC"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			admin, err := at.admin(cmd)
-			if err != nil {
-				return err
-			}
-			defer admin.Close()
-			topic, settings, err := admin.Topic(cmd.Context(), record.Topic(args[0]))
-			if err != nil {
-				return err
-			}
-			return a.printTopic(out, topic, chosenSettings(settings, all))
+			return at.administer(cmd.Context(), func(admin *client.Admin) error {
+				topic, settings, err := admin.Topic(cmd.Context(), record.Topic(args[0]))
+				if err != nil {
+					return err
+				}
+				return a.printTopic(out, topic, chosenSettings(settings, all))
+			})
 		},
 		ValidArgsFunction: a.completeTopics(&at),
 	}
@@ -224,12 +219,10 @@ func (a *app) topicsAlter() *cobra.Command {
 			if partitions == 0 && len(settings) == 0 && len(unset) == 0 {
 				return usage(cmd.CommandPath()+" --help", "nothing to change: give --partitions, --set or --unset")
 			}
-			admin, err := at.admin(cmd)
-			if err != nil {
-				return err
-			}
-			defer admin.Close()
-			return a.alterTopic(cmd.Context(), admin, topicChange{record.Topic(args[0]), partitions, settings, unset}, yes)
+			change := topicChange{record.Topic(args[0]), partitions, settings, unset}
+			return at.administer(cmd.Context(), func(admin *client.Admin) error {
+				return a.alterTopic(cmd.Context(), admin, change, yes)
+			})
 		},
 		ValidArgsFunction: a.completeTopics(&at),
 	}
@@ -300,30 +293,31 @@ func (a *app) topicsDelete() *cobra.Command {
 		Example: "  millrace topics delete clicks        # what would go\n  millrace topics delete clicks --yes",
 		Args:    takes("TOPIC"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			admin, err := at.admin(cmd)
-			if err != nil {
-				return err
-			}
-			defer admin.Close()
-			topic, _, err := admin.Topic(cmd.Context(), record.Topic(args[0]))
-			if err != nil {
-				return err
-			}
-			if !yes {
-				a.say("dry run: topic %s with %d records in %d partitions would be deleted. Add --yes to delete it.", topic.Name, topic.Records(), len(topic.Partitions))
-				return nil
-			}
-			if err := admin.DeleteTopic(cmd.Context(), topic.Name); err != nil {
-				return err
-			}
-			a.say("deleted topic %s with %d records", topic.Name, topic.Records())
-			return nil
+			return at.administer(cmd.Context(), func(admin *client.Admin) error {
+				return a.deleteTopic(cmd.Context(), admin, record.Topic(args[0]), yes)
+			})
 		},
 		ValidArgsFunction: a.completeTopics(&at),
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "really do it")
 	at.register(cmd)
 	return cmd
+}
+
+func (a *app) deleteTopic(ctx context.Context, admin *client.Admin, name record.Topic, yes bool) error {
+	topic, _, err := admin.Topic(ctx, name)
+	if err != nil {
+		return err
+	}
+	if !yes {
+		a.say("dry run: topic %s with %d records in %d partitions would be deleted. Add --yes to delete it.", topic.Name, topic.Records(), len(topic.Partitions))
+		return nil
+	}
+	if err := admin.DeleteTopic(ctx, topic.Name); err != nil {
+		return err
+	}
+	a.say("deleted topic %s with %d records", topic.Name, topic.Records())
+	return nil
 }
 
 // keyValues reads repeated name=value flags.

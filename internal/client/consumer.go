@@ -113,6 +113,7 @@ func NewConsumer(c Config, s Subscription) (*Consumer, error) {
 func (c Config) consumerOptions() []kgo.Opt {
 	options := []kgo.Opt{
 		kgo.FetchMaxWait(c.FetchMaxWait),
+		kgo.MetadataMaxAge(newPartitionsWithin),
 		kgo.KeepControlRecords(),       // they move Batch.Next
 		kgo.KeepRetryableFetchErrors(), // a deleted topic shows as one of them: see fault
 	}
@@ -129,6 +130,10 @@ func (c Config) consumerOptions() []kgo.Opt {
 	}
 	return options
 }
+
+// newPartitionsWithin is how soon records in partitions that were added to a
+// topic are read. Kafka's own clients take five minutes; asking costs little.
+const newPartitionsWithin = 3 * time.Second
 
 // commitBeforeRevoke keeps what was handed over from being read again by the
 // partition's next owner. It runs inside Poll, so all earlier batches are done.
