@@ -337,6 +337,10 @@ func TestSessionTimeoutOnTheWire(t *testing.T) {
 	if code := m.heartbeat(4); code != 25 {
 		t.Errorf("heartbeat: code %d, want UNKNOWN_MEMBER_ID", code)
 	}
+	// Fault 14: what it still wants to commit is refused.
+	if codes := m.commit(8, "t", 1); codes[0] != 25 {
+		t.Errorf("commit: code %d, want UNKNOWN_MEMBER_ID", codes[0])
+	}
 }
 
 // The initial delay puts members that start together into one generation.

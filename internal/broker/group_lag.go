@@ -117,7 +117,7 @@ func (s *scrape) collect(lg *liveGroup) {
 }
 
 func (s *scrape) note(lg *liveGroup, tp record.TopicPartition, o group.Offset) {
-	if !lg.shard.suspect(o.Position) {
+	if !lg.doubtful(o.Position) {
 		s.noted = append(s.noted, position{lagKey{lg.id, tp}, o.Offset})
 	}
 }

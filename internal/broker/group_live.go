@@ -16,6 +16,8 @@ type liveGroup struct {
 	shard *shard
 	timer groupTimer
 
+	loaded bool // found in the log at the start
+
 	mu struct {
 		sync.Mutex
 		group     *group.Group

@@ -226,37 +226,34 @@ func TestFullDiskRefusesCommits(t *testing.T) {
 func TestDamageInTheOffsetsTopic(t *testing.T) {
 	fsys := crashfs.New()
 	n := serveGroups(t, fsys)
-	groupIDs := groupsOfOnePartition(t, n, 3)
-	outside(t, n, groupIDs[0]).createTopic("t", 1)
-	commit := func(n *node, id string, offset int64) {
-		outside(t, n, id).mustCommit("t", offset)
-	}
-	commit(n, groupIDs[0], 1)
-	commit(n, groupIDs[1], 1)
-	position := fileSize(t, fsys, offsetsFile(n, groupIDs[0]))
-	commit(n, groupIDs[0], 2) // the one that is hit
-	commit(n, groupIDs[1], 3)
-	file := offsetsFile(n, groupIDs[0])
+	ids := groupsOfOnePartition(t, n, 3)
+	outside(t, n, "any").createTopic("t", 2)
+	file := offsetsFile(n, ids[0])
+	outside(t, n, ids[0]).mustCommit("t", 1)
+	outside(t, n, ids[1]).mustCommit("t", 1)
+	position := fileSize(t, fsys, file)
+	outside(t, n, ids[0]).mustCommit("t", 2) // the one that is hit
+	outside(t, n, ids[1]).mustCommit("t", 3)
 	n.stop(t)
 	if err := fsys.FlipBit(file, (position+70)*8); err != nil {
 		t.Fatal(err)
 	}
 	again := serveGroups(t, fsys)
-	at := func(id string) int64 { return outside(t, again, id).committed("t") }
-	const corruptMessage = 2
-	if got := at(groupIDs[0]); got != -corruptMessage {
-		t.Errorf("the group whose last commit is damaged is at %d", got)
+	expect := func(id, want, why string) {
+		t.Helper()
+		m := outside(t, again, id)
+		req := kmsg.NewPtrOffsetFetchRequest()
+		req.Groups = []kmsg.OffsetFetchRequestGroup{{Group: id, Topics: []kmsg.OffsetFetchRequestGroupTopic{{Topic: "t", Partitions: []int32{0, 1}}}}}
+		if got := fetched(call[*kmsg.OffsetFetchResponse](m.rawConn, 8, req)); got != want {
+			t.Errorf("%s: %s, want %s", why, got, want)
+		}
 	}
-	if got := at(groupIDs[1]); got != 3 {
-		t.Errorf("the group that committed later is at %d", got)
-	}
-	if got := at(groupIDs[2]); got != -corruptMessage {
-		t.Errorf("the group that may have been in the damage is at %d", got)
-	}
-	commit(again, groupIDs[0], 4)
-	if got := at(groupIDs[0]); got != 4 {
-		t.Errorf("after a new commit the group is at %d", got)
-	}
+	const corruptMessage = "code 2 "
+	expect(ids[0], "t-0=-1 "+corruptMessage+"t-1=-1 "+corruptMessage, "its last commit is damaged")
+	expect(ids[1], "t-0=3 t-1=-1 "+corruptMessage, "it committed one partition later")
+	expect(ids[2], "t-0=-1 t-1=-1 ", "a group that was not there")
+	outside(t, again, ids[0]).mustCommit("t", 4, 5)
+	expect(ids[0], "t-0=4 t-1=5 ", "it committed anew")
 }
 
 // groupsOfOnePartition is ids of groups that share a partition of the offsets topic.

@@ -8,7 +8,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"millrace/internal/group"
 	"millrace/record"
 )
 
@@ -86,12 +85,10 @@ func (f *fetchedGroup) await(b *Broker) {
 func (g *groups) fetchGroup(asked kmsg.OffsetFetchRequestGroup) fetchedGroup {
 	f := fetchedGroup{OffsetFetchResponseGroup: kmsg.NewOffsetFetchResponseGroup()}
 	f.Group = asked.Group
-	find := func(record.TopicPartition) (group.Offset, bool) { return group.Offset{}, false }
-	s := g.shardOf(asked.Group)
-	if lg := g.lockGroup(asked.Group); lg != nil {
+	lg := g.lockGroup(asked.Group)
+	if lg != nil {
 		defer lg.unlock()
 		f.written = lg.mu.written
-		find = lg.mu.group.Offset
 		if asked.Topics == nil {
 			asked.Topics = lg.committedTopics()
 		}
@@ -100,8 +97,7 @@ func (g *groups) fetchGroup(asked kmsg.OffsetFetchRequestGroup) fetchedGroup {
 		rt := kmsg.NewOffsetFetchResponseGroupTopic()
 		rt.Topic = t.Topic
 		for _, p := range t.Partitions {
-			o, ok := find(record.TopicPartition{Topic: record.Topic(t.Topic), Partition: record.Partition(p)})
-			rt.Partitions = append(rt.Partitions, s.show(p, o, ok))
+			rt.Partitions = append(rt.Partitions, lg.show(t.Topic, p))
 		}
 		f.Topics = append(f.Topics, rt)
 	}
@@ -124,15 +120,18 @@ func (lg *liveGroup) committedTopics() []kmsg.OffsetFetchRequestGroupTopic {
 	return all
 }
 
-// show is one position for a client; s is nil before the first commit of all.
-func (s *shard) show(partition int32, o group.Offset, committed bool) kmsg.OffsetFetchResponseGroupTopicPartition {
+// show is one position for a client. lg is nil for a group that does not exist.
+func (lg *liveGroup) show(topic string, partition int32) kmsg.OffsetFetchResponseGroupTopicPartition {
 	shown := fetchedPartition(partition)
-	position := record.Offset(-1)
-	if committed {
-		position = o.Position
+	if lg == nil {
+		return shown
+	}
+	o, committed := lg.mu.group.Offset(record.TopicPartition{Topic: record.Topic(topic), Partition: record.Partition(partition)})
+	if !committed {
+		o.Position = -1
 	}
 	switch {
-	case s != nil && s.suspect(position):
+	case lg.doubtful(o.Position):
 		shown.ErrorCode = kerr.CorruptMessage.Code
 	case committed:
 		shown.Offset, shown.LeaderEpoch, shown.Metadata = int64(o.Offset), o.LeaderEpoch, &o.Metadata

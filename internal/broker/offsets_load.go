@@ -137,6 +137,7 @@ func (l *loader) restoreGroups() {
 		lg.mu.stored = l.places[id]
 	}
 	for _, lg := range l.shard.all() {
+		lg.loaded = true
 		if lg.lock() {
 			lg.unlock()
 		}
@@ -151,8 +152,8 @@ func (l *loader) passDamage(err error, end record.Offset) record.Offset {
 	if corrupt := (*log.CorruptError)(nil); errors.As(err, &corrupt) {
 		s.damagedBelow = corrupt.Next
 	}
-	s.g.b.logger.Error("a part of the offsets topic cannot be read: committed offsets that it may have held are not given out. "+
-		"Commit them anew for each group, or accept the loss by deleting the partition's records up to the offset",
+	s.g.b.logger.Error("a part of the offsets topic cannot be read: groups whose newest offset may have been in it get an error instead of an older one. "+
+		"Reset their offsets to go on",
 		"partition", s.log.TP().String(), "offset", int64(s.damagedBelow), "error", err)
 	return s.damagedBelow
 }

@@ -26,7 +26,7 @@ func (s *shard) rewriteAtBytes() int64 {
 func (g *groups) rewriteGrown(ctx context.Context) {
 	for _, s := range g.allShards() {
 		if s.note.grownBytes.Load() <= s.rewriteAtBytes() || s.log.StartOffset() < s.damagedBelow {
-			continue // a damaged one is left as it is: see shard.suspect
+			continue // a damaged one is left as it is: see liveGroup.doubtful
 		}
 		if err := s.rewrite(ctx); err != nil && ctx.Err() == nil {
 			// Not again before it has grown by as much: the disk may be full.

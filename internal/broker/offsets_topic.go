@@ -35,7 +35,7 @@ type shard struct {
 	note shardNotes
 
 	// damagedBelow is 0, or the offset behind damage that was found at the start:
-	// what was committed last before it may be lost. See shard.suspect.
+	// what was committed last before it may be lost. See liveGroup.doubtful.
 	damagedBelow record.Offset
 
 	mu struct {
@@ -211,11 +211,13 @@ func (s *shard) append(records []offsetsRecord) (log.Appended, error) {
 	return a, nil
 }
 
-// suspect reports whether an offset that was committed at this position, or
-// never (-1), may not be the newest: the newer commit may have been in the part
-// of the log that is damaged. Such an offset is not given out, because a group
+// doubtful reports whether an offset that the group committed at this position,
+// or never (-1), may not be its newest: a newer commit may have been in the part
+// of the log that is damaged. Such an offset is not given out, because the group
 // would go on from a wrong place without anybody noticing. A new commit ends the
-// doubt, and so does moving the log start behind the damage.
-func (s *shard) suspect(position record.Offset) bool {
-	return position < s.damagedBelow && s.log.StartOffset() < s.damagedBelow
+// doubt. Groups that the start did not find are taken for new: the error that
+// was logged then is all that a group has which was nowhere but in the damage.
+func (lg *liveGroup) doubtful(position record.Offset) bool {
+	damaged := lg.shard.damagedBelow > 0
+	return damaged && lg.loaded && position < lg.shard.damagedBelow
 }
