@@ -87,7 +87,12 @@ func checkExposure(allowed bool, addresses ...address) error {
 // listen opens the address; localhost gives a listener on 127.0.0.1 and one on
 // ::1. The address that comes back holds the port that was found for port 0.
 func (a address) listen(ctx context.Context) ([]net.Listener, address, error) {
-	listeners, err := broker.Listen(ctx, a.String())
+	var listeners []net.Listener
+	taken := func(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
+	err := patiently(ctx, taken, func() (err error) {
+		listeners, err = broker.Listen(ctx, a.String())
+		return err
+	})
 	if err != nil {
 		return nil, a, a.listenFault(err)
 	}

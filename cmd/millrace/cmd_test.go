@@ -324,6 +324,32 @@ func TestPaceOnAFakeClock(t *testing.T) {
 	})
 }
 
+func TestPatienceOnAFakeClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy := errors.New("in use")
+		inUse := func(err error) bool { return errors.Is(err, busy) }
+		tries := 0
+		freedAfterThree := func() error {
+			if tries++; tries <= 3 {
+				return busy
+			}
+			return nil
+		}
+		if err := patiently(t.Context(), inUse, freedAfterThree); err != nil || tries != 4 {
+			t.Errorf("%d tries, then %v", tries, err)
+		}
+		began := time.Now()
+		if err := patiently(t.Context(), inUse, func() error { return busy }); !errors.Is(err, busy) || time.Since(began) != patience {
+			t.Errorf("gave up after %v with %v", time.Since(began), err)
+		}
+		tries = 0
+		other := func() error { tries++; return io.EOF }
+		if err := patiently(t.Context(), inUse, other); !errors.Is(err, io.EOF) || tries != 1 {
+			t.Errorf("another error was tried %d times: %v", tries, err)
+		}
+	})
+}
+
 func TestProgressBar(t *testing.T) {
 	var drawn bytes.Buffer
 	b := &progressBar{to: &drawn, total: 200, began: time.Now().Add(-time.Second)}

@@ -103,7 +103,7 @@ func (n *node) startBroker(ctx context.Context, registry *prometheus.Registry) e
 		return err
 	}
 	n.kafka = addr
-	b, err := n.openBroker(registry)
+	b, err := n.openBroker(ctx, registry)
 	if err != nil {
 		for _, l := range listeners {
 			err = errors.Join(err, l.Close())
@@ -123,7 +123,7 @@ func (n *node) startBroker(ctx context.Context, registry *prometheus.Registry) e
 	return nil
 }
 
-func (n *node) openBroker(registry *prometheus.Registry) (*broker.Broker, error) {
+func (n *node) openBroker(ctx context.Context, registry *prometheus.Registry) (*broker.Broker, error) {
 	durability := log.Fsync
 	if !n.settings.durable {
 		durability = log.OS
@@ -134,13 +134,18 @@ func (n *node) openBroker(registry *prometheus.Registry) (*broker.Broker, error)
 		return nil, directoryFault(n.settings.dataDir, err)
 	}
 	n.onStop("data directory", func(context.Context) error { return disk.Close() })
-	b, err := broker.Open(broker.Config{
-		FS:                disk,
-		Log:               log.Options{Durability: durability},
-		Advertise:         n.settings.advertise,
-		DefaultPartitions: n.settings.defaultPartitions,
-		Logger:            n.logger,
-		Registerer:        registry,
+	var b *broker.Broker
+	locked := func(err error) bool { return errors.Is(err, log.ErrLocked) }
+	err = patiently(ctx, locked, func() (err error) {
+		b, err = broker.Open(broker.Config{
+			FS:                disk,
+			Log:               log.Options{Durability: durability},
+			Advertise:         n.settings.advertise,
+			DefaultPartitions: n.settings.defaultPartitions,
+			Logger:            n.logger,
+			Registerer:        registry,
+		})
+		return err
 	})
 	if err != nil {
 		return nil, directoryFault(n.settings.dataDir, err)
