@@ -24,6 +24,7 @@ type world struct {
 	seed    uint64
 	rng     *rand.Rand
 	plant   func(*log.Options) // planted bugs
+	tune    func(*log.Config)  // what every topic must have
 	faulty  bool               // errors of the disk are expected
 	refused int                // appends that may be tried again
 
@@ -104,6 +105,9 @@ func (w *world) config() log.Config {
 		c.RetentionBytes = 1000
 	case 4:
 		c.SegmentMs = 5000
+	}
+	if w.tune != nil {
+		w.tune(&c)
 	}
 	return c
 }

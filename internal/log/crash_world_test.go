@@ -356,7 +356,7 @@ func (x *examination) repeatAll(p *partition, l *log.Log) error {
 		for _, old := range []*sent{kept[0], kept[len(kept)-1]} {
 			a, err := l.Append(slices.Clone(old.bytes), log.AppendOptions{Sync: true})
 			if err != nil || !a.Duplicate || a.Base != old.BaseOffset {
-				return fmt.Errorf("producer %d repeats sequence %d, which has offset %d: got %d, duplicate %v, %w", old.ProducerID, old.BaseSequence, old.BaseOffset, a.Base, a.Duplicate, err)
+				return fmt.Errorf("producer %d repeats sequence %d, which has offset %d: got %d, duplicate %v, %v", old.ProducerID, old.BaseSequence, old.BaseOffset, a.Base, a.Duplicate, err)
 			}
 		}
 	}
