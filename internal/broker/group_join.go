@@ -46,16 +46,16 @@ func (g *groups) join(c *conn, ask *kmsg.JoinGroupRequest, clientID string) (<-c
 	if err != nil {
 		return nil, err
 	}
-	r := joinRequest(ask, c.clientHost(), clientID)
-	if !g.hasRoom(sizeOfJoin(r)) {
-		g.b.complaints.warn("a member of a consumer group is refused because all groups together use the memory for groups", "group", ask.Group)
-		return nil, group.ErrGroupFull
-	}
 	lg := s.lockGroup(ask.Group, ask.MemberID == "")
 	if lg == nil {
 		return nil, group.ErrUnknownMember // an id of a group that does not exist
 	}
 	defer lg.unlock()
+	r := joinRequest(ask, c.clientHost(), clientID)
+	if growth := lg.mu.group.Growth(r); growth > 0 && !g.hasRoom(growth) {
+		g.b.complaints.warn("a member of a consumer group is refused because all groups together use the memory for groups", "group", ask.Group)
+		return nil, group.ErrGroupFull
+	}
 	token, answered := lg.park()
 	r.Token = token
 	lg.carryOut(lg.mu.group.Join(time.Now(), r))
@@ -99,14 +99,6 @@ func joinRequest(ask *kmsg.JoinGroupRequest, clientHost, clientID string) group.
 		r.Protocols = append(r.Protocols, group.Protocol{Name: p.Name, Metadata: p.Metadata})
 	}
 	return r
-}
-
-func sizeOfJoin(r group.JoinRequest) int {
-	size := len(r.NewMemberID) + len(r.ClientID)
-	for _, p := range r.Protocols {
-		size += len(p.Name) + len(p.Metadata)
-	}
-	return size
 }
 
 // newMemberID is, as in Kafka, a UUID behind what people know the member by.

@@ -297,6 +297,12 @@ func TestGroupMemoryIsBounded(t *testing.T) {
 	if _, err := b.groups.join(&conn{}, join, "c"); !errors.Is(err, group.ErrGroupFull) {
 		t.Errorf("a new member: %v", err)
 	}
+	join.MemberID = "m"
+	joinOne(t, b, "members", 10*time.Second)
+	join.Group = "members"
+	if _, err := b.groups.join(&conn{}, join, ""); err != nil {
+		t.Errorf("a member that joins again: %v", err)
+	}
 	b.groups.memory.Add(-groupMemory)
 	if code := commit(1); code != 0 {
 		t.Errorf("when there is room again: code %d", code)

@@ -75,13 +75,20 @@ func (g *Group) admit(r JoinRequest) error {
 // full reports whether the newcomer does not fit. Unlike Kafka, ids that were
 // given out count: else they would have no bound.
 func (g *Group) full(r JoinRequest) bool {
-	size, bytes := len(g.members)+len(g.pending), g.sizes
 	_, known := g.pending[r.MemberID]
-	if m := g.incumbent(r); m != nil {
-		known, bytes = true, bytes-m.sizeBytes()
+	known = known || g.incumbent(r) != nil
+	return !known && len(g.members)+len(g.pending) >= g.cfg.MaxSize || g.sizes+g.Growth(r) > g.cfg.MaxBytes
+}
+
+// Growth is about how many bytes more the group holds after the join.
+func (g *Group) Growth(r JoinRequest) int {
+	m := g.incumbent(r)
+	if m == nil {
+		return g.memberOf(r, r.NewMemberID).sizeBytes()
 	}
-	newcomer := g.memberOf(r, r.NewMemberID)
-	return !known && size >= g.cfg.MaxSize || bytes+newcomer.sizeBytes() > g.cfg.MaxBytes
+	after := g.memberOf(r, m.id)
+	after.assignment = m.assignment
+	return after.sizeBytes() - m.sizeBytes()
 }
 
 // incumbent is the member that the request updates or replaces, if any.
