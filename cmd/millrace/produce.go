@@ -249,6 +249,12 @@ func notDelivered(d client.Delivered) error {
 	if cause := clientFault(d.First); cause != nil {
 		f.exit, f.fix = cause.exit, cause.fix
 	}
+	if errors.Is(d.First, client.ErrTimedOut) {
+		f.code, f.exit = "E1502", exitUnreachable
+		f.what = fmt.Sprintf("%d of %d records were not acknowledged in time: whether they are stored is unknown", d.Failed, d.Sent)
+		f.fix = "look into the broker's log: it may be away, or refuse because its disk is full; then send again"
+		return f
+	}
 	f.what = fmt.Sprintf("%d of %d records were refused, the first because: %s", d.Failed, d.Sent, d.First)
 	return f
 }

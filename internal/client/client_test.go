@@ -230,6 +230,24 @@ func TestProducerGivesUpWithReason(t *testing.T) {
 	}
 }
 
+func TestRecordsThatNobodyTakesTimeOut(t *testing.T) {
+	c := client.Config{Brokers: []string{"127.0.0.1:1"}, DeliveryTimeout: time.Second, DialTimeout: 100 * time.Millisecond}
+	producer, err := client.NewProducer(c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer producer.Close()
+	if err := producer.Send(soon(t), record.Record{TopicPartition: record.TopicPartition{Topic: clicks}, Value: []byte("x")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := producer.Flush(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	if d := producer.Delivered(); d.Failed != 1 || !errors.Is(d.First, client.ErrTimedOut) {
+		t.Errorf("delivered %+v, want one that timed out", d)
+	}
+}
+
 func TestFullBufferWaitsUntilTheContextEnds(t *testing.T) {
 	c := client.Config{Brokers: []string{"127.0.0.1:1"}, BufferBytes: 1024, BatchBytes: 512}
 	producer, err := client.NewProducer(c, nil)

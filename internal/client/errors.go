@@ -20,6 +20,9 @@ var (
 	ErrRefused       = errors.New("the cluster refused the request")
 	ErrTopicExists   = errors.New("the topic exists already")
 	ErrGroupInUse    = errors.New("the group has active members")
+	// ErrTimedOut means that a record was tried for Config.DeliveryTimeout.
+	// Whether it is stored is unknown.
+	ErrTimedOut = errors.New("no acknowledgement within the delivery timeout")
 )
 
 // UnknownTopicError names a topic that the cluster does not have.
@@ -80,6 +83,8 @@ func translate(err error, brokers []string) error {
 	var dial *net.OpError
 	var firstRead *kgo.ErrFirstReadEOF
 	switch {
+	case isAny(err, kgo.ErrRecordTimeout, kgo.ErrRecordRetries):
+		return fmt.Errorf("%w: %w", ErrTimedOut, err)
 	case errors.As(err, &firstRead):
 		return fmt.Errorf("%w at %v: %w", ErrUnreachable, brokers, err)
 	case errors.As(err, &dial), errors.Is(err, context.DeadlineExceeded):
