@@ -41,6 +41,7 @@ func TestServeEndsWhatItStarted(t *testing.T) {
 			t.Fatalf("nothing was counted:\n%s", talk)
 		}
 	}
+	watchTwice(t, http)
 	began := time.Now()
 	stop()
 	if code := <-exited; code != exitDone {
@@ -51,5 +52,33 @@ func TestServeEndsWhatItStarted(t *testing.T) {
 	}
 	if strings.Contains(talk.String(), "level=ERROR") || strings.Contains(talk.String(), "stopped uncleanly") {
 		t.Errorf("the server complained:\n%s", talk)
+	}
+}
+
+// watchTwice follows a ranking until it has changed, and ends as Ctrl-C would.
+func watchTwice(t *testing.T, http string) {
+	t.Helper()
+	stdout, answers := io.Pipe()
+	a := &app{stdin: strings.NewReader(""), stdout: answers, stderr: io.Discard, getenv: func(string) (string, bool) { return "", false }}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	exited := make(chan int, 1)
+	go func() {
+		exited <- a.run(ctx, []string{"query", "--top", "1", "--watch", "--http", http, "-o", "jsonl"})
+		_ = answers.Close() // never fails on a pipe
+	}()
+	lines := bufio.NewScanner(stdout)
+	if !lines.Scan() {
+		t.Fatalf("no answer: %v", lines.Err())
+	}
+	first := lines.Text()
+	if !lines.Scan() || lines.Text() == first {
+		t.Errorf("%s was followed by %q", first, lines.Text())
+	}
+	stop()
+	for lines.Scan() {
+	}
+	if code := <-exited; code != exitDone {
+		t.Errorf("watching ended with exit code %d", code)
 	}
 }
