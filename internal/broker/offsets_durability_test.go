@@ -294,8 +294,11 @@ func TestDeletedTopicForgetsItsOffsets(t *testing.T) {
 	m.createTopic("stays", 1)
 	m.mustCommit("t", 7)
 	m.mustCommit("stays", 8)
+	var mu sync.Mutex // the files are removed in the background
 	var images []*crashfs.FS
 	fsys.OnOp(nil, func(op crashfs.Op) {
+		mu.Lock()
+		defer mu.Unlock()
 		for i, policy := range crashfs.Policies() {
 			images = append(images, fsys.Crash(policy, uint64(i)))
 		}
@@ -321,6 +324,8 @@ func TestDeletedTopicForgetsItsOffsets(t *testing.T) {
 		}
 	}
 	check(n)
+	mu.Lock()
+	defer mu.Unlock()
 	for _, image := range images {
 		again := serveGroups(t, image)
 		check(again)
