@@ -86,8 +86,8 @@ func (g *Group) Growth(r JoinRequest) int {
 	if m == nil {
 		return g.memberOf(r, r.NewMemberID).sizeBytes()
 	}
-	after := g.memberOf(r, m.id)
-	after.assignment = m.assignment
+	after := *m
+	after.protocols = r.Protocols
 	return after.sizeBytes() - m.sizeBytes()
 }
 
