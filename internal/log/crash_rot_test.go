@@ -34,6 +34,8 @@ type rotFixture struct {
 	nowMs     int64
 }
 
+const rotNowMs = 1_800_000_000_000
+
 var rotTP = record.TopicPartition{Topic: "rot", Partition: 0}
 
 func rotConfig(record.TopicPartition) log.Config {
@@ -71,7 +73,7 @@ func rotOptions(nowMs int64, lines *[]string, plant func(*log.Options)) log.Opti
 // rotFixtures are one directory after a clean stop, one after a kill.
 func rotFixtures(t *testing.T) []*rotFixture {
 	t.Helper()
-	f := &rotFixture{name: "clean", clean: true, disk: crashfs.New(), nowMs: 1_800_000_000_000,
+	f := &rotFixture{name: "clean", clean: true, disk: crashfs.New(), nowMs: rotNowMs,
 		want: &partition{tp: rotTP, id: [16]byte{7, 7}, cfg: rotConfig(rotTP)}}
 	f.run(t, func(s *log.Store) {
 		must(t, s.Create([]log.CreateSpec{{TP: rotTP, TopicID: f.want.id, Config: f.want.cfg}}))
