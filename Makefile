@@ -6,7 +6,7 @@ export CGO_ENABLED ?= 0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 BINARY  := bin/millrace
 
-.PHONY: run build test lint
+.PHONY: run build test race lint
 
 run: build ## build and start broker, click job and page, with simulated clicks
 	./$(BINARY) serve --demo
@@ -22,5 +22,15 @@ lint:
 
 test: lint ## everything that needs Go alone
 	go test ./...
+	@$(MAKE) --no-print-directory race
+
+# The rooms with goroutines under the race detector, without their crash worlds:
+# those run one operation at a time. The detector needs a C compiler.
+RACE_ROOMS := ./internal/log ./internal/broker ./internal/clicks ./internal/client ./internal/web ./internal/vfs/...
+RACE_SKIP  := CrashWorld|ErrorPoints|Rot|Planted|PowerCut|Mutated|Conformance|TenThousand|Flip|Truncat
+race: ## the same under the race detector, where it pays
+	@if command -v cc >/dev/null; then \
+		echo "go test -race $(RACE_ROOMS)"; CGO_ENABLED=1 go test -race -skip '$(RACE_SKIP)' $(RACE_ROOMS); \
+	else echo "LEFT OUT: race detector, which needs a C compiler (cc)"; fi
 
 include compat/targets.mk
