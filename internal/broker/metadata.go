@@ -24,8 +24,8 @@ func (b *Broker) metadata(c *conn, req *request) reply {
 		return refuse(err)
 	}
 	call := metadataCall{b: b, c: c, ask: ask, autoCreate: ask.AllowAutoTopicCreation && !b.cfg.DisableAutoCreate}
-	for _, name := range ask.Topics { // the frame ends with this call
-		call.names = append(call.names, string(name))
+	for _, topic := range ask.Topics { // the frame ends with this call
+		call.names = append(call.names, string(topic.Name))
 	}
 	call.ask.Topics = nil
 	call.names = distinct(call.names)

@@ -10,7 +10,7 @@ const (
 	apiVersionsKey = 18
 )
 
-// API is one served request kind and the versions of it that are served.
+// API is one request kind and a range of its versions.
 type API struct {
 	Key  int16
 	Min  int16
@@ -18,54 +18,31 @@ type API struct {
 	Name string // Kafka's
 }
 
-// Served lists what the broker answers, ascending by key: what ApiVersions
-// advertises, and what its dispatch table must hold.
-//
-// Topic IDs (Metadata 10, Fetch 13, Produce 13, OffsetCommit and OffsetFetch
-// 10) are not served, so all five stop below them together: a client that is
-// given some of them only gets confused. OffsetForLeaderEpoch starts at 2,
-// because librdkafka stops there.
-//
-// Produce starts at 0, although records of Kafka's older formats are refused:
-// librdkafka releases without the fix of KAFKA-18659 read a higher minimum as
-// "cannot compress". [ProduceRequest.Decode] still reads versions 0 to 2, so
-// that the broker can answer UNSUPPORTED_VERSION to who really sends them.
-func Served() []API {
-	all := make([]API, 0, len(served))
-	for _, a := range served {
-		all = append(all, API{Key: a.key, Min: a.min, Max: a.max, Name: a.name})
-	}
-	return all
-}
-
-// Supports reports whether the key is served at that version.
-func Supports(key, version int16) bool {
-	a := lookup(key)
-	return a != nil && a.min <= version && version <= a.max
-}
-
-// api is one entry of the served table: the range and, for each version in it,
-// the shape of the request body.
+// api is one entry of the table: the versions that can be read and, for each of
+// them, the shape of the request body.
 type api struct {
 	key, min, max int16
 	flexible      int16 // first version with compact lengths and tags
 	name          string
-	shapes        []shape // by version - min
+	served        versions // of them, those that the broker answers
+	shapes        []shape  // by version - min
 }
 
 func (a *api) shape(version int16) *shape { return &a.shapes[version-a.min] }
 
 func (a *api) flexibleAt(version int16) bool { return version >= a.flexible }
 
-// served is the table, ascending by key. It is made of constants and never
+func (a *api) isServed() bool { return a.served.min <= a.served.max }
+
+// readable is the table, ascending by key. It is made of constants and never
 // changes.
-var served = compileAll()
+var readable = compileAll()
 
 func compileAll() []api {
 	requests := requests()
 	all := make([]api, 0, len(requests))
 	for _, r := range requests {
-		a := api{key: r.key, min: r.min, max: r.max, flexible: r.flexible, name: r.name}
+		a := api{key: r.key, min: r.min, max: r.max, flexible: r.flexible, name: r.name, served: servedRange(r.key)}
 		for v := r.min; v <= r.max; v++ {
 			a.shapes = append(a.shapes, compile(r.fields, v, v >= r.flexible))
 		}
@@ -75,12 +52,12 @@ func compileAll() []api {
 	return all
 }
 
-// byKey finds a served entry in one step; a key is at most 127 in Kafka.
-var byKey = indexServed()
+// byKey finds an entry in one step; a key is at most 127 in Kafka.
+var byKey = indexReadable()
 
-func indexServed() (index [128]*api) {
-	for i := range served {
-		index[served[i].key] = &served[i]
+func indexReadable() (index [128]*api) {
+	for i := range readable {
+		index[readable[i].key] = &readable[i]
 	}
 	return index
 }

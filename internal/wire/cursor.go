@@ -50,6 +50,16 @@ func (c *cursor) text() []byte {
 	return c.take(int(c.i16()))
 }
 
+// topic is a topic's name, or its ID as a part of the frame.
+func (c *cursor) topic(byID bool) ([]byte, *TopicID) {
+	if byID {
+		return nil, c.uuid()
+	}
+	return c.text(), nil
+}
+
+func (c *cursor) uuid() *TopicID { return (*TopicID)(c.take(len(TopicID{}))) }
+
 // blob is bytes or records as a slice of the frame; nil is null.
 func (c *cursor) blob() []byte { return c.take(c.count()) }
 

@@ -34,8 +34,9 @@ func (h Header) place(err error) error {
 	return err
 }
 
-// detach copies the byte fields that kmsg leaves as slices of the frame. Group
-// members keep them long after their frame's buffer serves another request.
+// detach copies the byte fields that kmsg leaves as slices of the frame: group
+// members and users keep them long after the frame's buffer serves another
+// request.
 func detach(req kmsg.Request) {
 	switch req := req.(type) {
 	case *kmsg.JoinGroupRequest:
@@ -45,6 +46,13 @@ func detach(req kmsg.Request) {
 	case *kmsg.SyncGroupRequest:
 		for i := range req.GroupAssignment {
 			req.GroupAssignment[i].MemberAssignment = slices.Clone(req.GroupAssignment[i].MemberAssignment)
+		}
+	case *kmsg.SASLAuthenticateRequest:
+		req.SASLAuthBytes = slices.Clone(req.SASLAuthBytes)
+	case *kmsg.AlterUserSCRAMCredentialsRequest:
+		for i := range req.Upsertions {
+			u := &req.Upsertions[i]
+			u.Salt, u.SaltedPassword = slices.Clone(u.Salt), slices.Clone(u.SaltedPassword)
 		}
 	}
 }

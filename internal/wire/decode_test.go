@@ -26,8 +26,8 @@ const samples = 200
 func TestProduceDecodesAsKmsg(t *testing.T) {
 	rng := rand.New(rand.NewPCG(10, 0))
 	var got wire.ProduceRequest
-	for range 10 * samples {
-		version := int16(rng.IntN(10))
+	for range 14 * samples {
+		version := int16(rng.IntN(14))
 		body := wiretest.Filled(rng, produceKey, version).AppendTo(nil)
 		if err := got.Decode(wire.Header{Key: produceKey, Version: version}, body); err != nil {
 			t.Fatalf("v%d: %v", version, err)
@@ -47,6 +47,7 @@ func compareProduceRequest(t *testing.T, got *wire.ProduceRequest, version int16
 	equal(t, "topics", len(got.Topics), len(want.Topics))
 	for i, topic := range got.Topics {
 		equal(t, "topic", string(topic.Name), want.Topics[i].Topic)
+		equalID(t, topic.ID, version >= 13, want.Topics[i].TopicID)
 		equal(t, "partitions", len(topic.Partitions), len(want.Topics[i].Partitions))
 		for j, p := range topic.Partitions {
 			wp := want.Topics[i].Partitions[j]
@@ -60,8 +61,8 @@ func compareProduceRequest(t *testing.T, got *wire.ProduceRequest, version int16
 func TestFetchDecodesAsKmsg(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 0))
 	var got wire.FetchRequest
-	for range 9 * samples {
-		version := 4 + int16(rng.IntN(9))
+	for range 15 * samples {
+		version := 4 + int16(rng.IntN(15))
 		body := wiretest.Filled(rng, fetchKey, version).AppendTo(nil)
 		if err := got.Decode(wire.Header{Key: fetchKey, Version: version}, body); err != nil {
 			t.Fatalf("v%d: %v", version, err)
@@ -74,7 +75,11 @@ func compareFetchRequest(t *testing.T, got *wire.FetchRequest, version int16, bo
 	t.Helper()
 	want := kmsg.NewPtrFetchRequest()
 	read(t, want, version, body)
-	equal(t, "replica", got.ReplicaID, want.ReplicaID)
+	replica := want.ReplicaID
+	if version >= 15 {
+		replica = want.ReplicaState.ID
+	}
+	equal(t, "replica", got.ReplicaID, replica)
 	equal(t, "max wait", got.MaxWaitMs, want.MaxWaitMillis)
 	equal(t, "min bytes", got.MinBytes, want.MinBytes)
 	equal(t, "max bytes", got.MaxBytes, want.MaxBytes)
@@ -82,15 +87,16 @@ func compareFetchRequest(t *testing.T, got *wire.FetchRequest, version int16, bo
 	equal(t, "session", got.SessionID, want.SessionID)
 	equal(t, "session epoch", got.SessionEpoch, want.SessionEpoch)
 	equal(t, "rack", string(got.RackID), want.Rack)
-	compareFetchTopics(t, got.Topics, want.Topics)
-	compareForgotten(t, got.Forgotten, want.ForgottenTopics)
+	compareFetchTopics(t, got.Topics, want.Topics, version >= 13)
+	compareForgotten(t, got.Forgotten, want.ForgottenTopics, version >= 13)
 }
 
-func compareFetchTopics(t *testing.T, got []wire.FetchTopic, want []kmsg.FetchRequestTopic) {
+func compareFetchTopics(t *testing.T, got []wire.FetchTopic, want []kmsg.FetchRequestTopic, byID bool) {
 	t.Helper()
 	equal(t, "topics", len(got), len(want))
 	for i, topic := range got {
 		equal(t, "topic", string(topic.Name), want[i].Topic)
+		equalID(t, topic.ID, byID, want[i].TopicID)
 		equal(t, "partitions", len(topic.Partitions), len(want[i].Partitions))
 		for j, p := range topic.Partitions {
 			wp := want[i].Partitions[j]
@@ -102,11 +108,12 @@ func compareFetchTopics(t *testing.T, got []wire.FetchTopic, want []kmsg.FetchRe
 	}
 }
 
-func compareForgotten(t *testing.T, got []wire.ForgottenTopic, want []kmsg.FetchRequestForgottenTopic) {
+func compareForgotten(t *testing.T, got []wire.ForgottenTopic, want []kmsg.FetchRequestForgottenTopic, byID bool) {
 	t.Helper()
 	equal(t, "forgotten topics", len(got), len(want))
 	for i, topic := range got {
 		equal(t, "forgotten topic", string(topic.Name), want[i].Topic)
+		equalID(t, topic.ID, byID, want[i].TopicID)
 		equal(t, "forgotten partitions", len(topic.Partitions), len(want[i].Partitions))
 		for j, p := range topic.Partitions {
 			equal(t, "forgotten partition", p, want[i].Partitions[j])
@@ -117,8 +124,8 @@ func compareForgotten(t *testing.T, got []wire.ForgottenTopic, want []kmsg.Fetch
 func TestMetadataDecodesAsKmsg(t *testing.T) {
 	rng := rand.New(rand.NewPCG(12, 0))
 	var got wire.MetadataRequest
-	for range 10 * samples {
-		version := int16(rng.IntN(10))
+	for range 14 * samples {
+		version := int16(rng.IntN(14))
 		body := wiretest.Filled(rng, metadataKey, version).AppendTo(nil)
 		if err := got.Decode(wire.Header{Key: metadataKey, Version: version}, body); err != nil {
 			t.Fatalf("v%d: %v", version, err)
@@ -137,8 +144,9 @@ func compareMetadataRequest(t *testing.T, got *wire.MetadataRequest, version int
 	}
 	equal(t, "all topics", got.AllTopics, all)
 	equal(t, "topics", len(got.Topics), len(want.Topics))
-	for i, name := range got.Topics {
-		equal(t, "topic", string(name), *want.Topics[i].Topic)
+	for i, topic := range got.Topics {
+		equalText(t, "topic", topic.Name, want.Topics[i].Topic)
+		equalID(t, topic.ID, version >= 10, want.Topics[i].TopicID)
 	}
 	equal(t, "auto creation", got.AllowAutoTopicCreation, version < 4 || want.AllowAutoTopicCreation)
 	equal(t, "cluster operations", got.IncludeClusterAuthorizedOperations, want.IncludeClusterAuthorizedOperations)
@@ -207,6 +215,13 @@ func equal[T comparable](t *testing.T, what string, got, want T) {
 	t.Helper()
 	if got != want {
 		t.Fatalf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+func equalID(t *testing.T, got *wire.TopicID, present bool, want [16]byte) {
+	t.Helper()
+	if equal(t, "topic ID is there", got != nil, present); present {
+		equal(t, "topic ID", *got, want)
 	}
 }
 

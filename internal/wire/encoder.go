@@ -58,15 +58,16 @@ func (e *encoder) noTags() {
 	}
 }
 
-// topicNames keeps the names of a request's topics, and how many partitions of
-// each were asked for, apart from the request's frame.
+// topicNames keeps the names or IDs of a request's topics, and how many
+// partitions of each were asked for, apart from the request's frame.
 type topicNames struct {
 	bytes   []byte
 	entries []topicName
 }
 
 type topicName struct {
-	from, to   int // in bytes
+	from, to   int  // in bytes
+	isID       bool // the bytes are an ID
 	partitions int
 }
 
@@ -74,13 +75,24 @@ func (t *topicNames) reset() {
 	t.bytes, t.entries = emptied(t.bytes), emptied(t.entries)
 }
 
-func (t *topicNames) add(name []byte, partitions int) {
+// add keeps one topic's name, or its ID unless that is nil.
+func (t *topicNames) add(name []byte, id *TopicID, partitions int) {
 	from := len(t.bytes)
+	if id != nil {
+		name = id[:]
+	}
 	t.bytes = append(t.bytes, name...)
-	t.entries = append(t.entries, topicName{from: from, to: len(t.bytes), partitions: partitions})
+	t.entries = append(t.entries, topicName{from: from, to: len(t.bytes), isID: id != nil, partitions: partitions})
 }
 
-func (t *topicNames) at(i int) (name []byte, partitions int) {
-	e := t.entries[i]
-	return t.bytes[e.from:e.to], e.partitions
+// encode writes the name or ID of the ith topic and returns its partitions.
+func (t *topicNames) encode(e *encoder, i int) (partitions int) {
+	topic := t.entries[i]
+	name := t.bytes[topic.from:topic.to]
+	if topic.isID {
+		e.dst = append(e.dst, name...)
+	} else {
+		e.text(name)
+	}
+	return topic.partitions
 }

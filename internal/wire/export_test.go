@@ -17,3 +17,9 @@ func DecodeAny(h Header, body []byte) error {
 
 // CheckCost decodes body and fails the test when that costs too much.
 var CheckCost = checkCost
+
+// Knows reports whether that version of the request kind can be read.
+func Knows(key, version int16) bool { return known(key, version) != nil }
+
+// ParseKnownHeader is ParseHeader for all that can be read, served or not.
+func ParseKnownHeader(frame []byte) (Header, []byte, error) { return parseHeader(frame, "", known) }

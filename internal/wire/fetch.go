@@ -1,7 +1,9 @@
 package wire
 
-// FetchRequest is a decoded Fetch request. Names are slices of the frame: they
-// are valid until the frame is released. A FetchRequest may be decoded into
+import "encoding/binary"
+
+// FetchRequest is a decoded Fetch request. Names and IDs are parts of the frame:
+// they are valid until the frame is released. A FetchRequest may be decoded into
 // again and then allocates only to grow. The zero value is ready.
 type FetchRequest struct {
 	Version        int16
@@ -20,7 +22,8 @@ type FetchRequest struct {
 
 // FetchTopic is one topic's part of a request.
 type FetchTopic struct {
-	Name       []byte
+	Name       []byte           // nil from version 13
+	ID         *TopicID         // nil before version 13
 	Partitions []FetchPartition // a part of the request's Partitions
 }
 
@@ -36,9 +39,17 @@ type FetchPartition struct {
 
 // ForgottenTopic names partitions that leave a fetch session.
 type ForgottenTopic struct {
-	Name       []byte
+	Name       []byte   // nil from version 13
+	ID         *TopicID // nil before version 13
 	Partitions []int32
 }
+
+// fetchTopicIDs is the first version that names topics by ID.
+const fetchTopicIDs = 13
+
+// fetchReplicaState is the tag of what a replica says of itself, from version
+// 15: first its ID, which has no other place there.
+const fetchReplicaState = 1
 
 // Places of Fetch's arrays in walker.counts.
 const (
@@ -57,7 +68,10 @@ func (r *FetchRequest) Decode(h Header, body []byte) error {
 	}
 	c := cursor{buf: body, flexible: w.api.flexibleAt(h.Version)}
 	r.Version = h.Version
-	r.ReplicaID = c.i32()
+	r.ReplicaID = -1
+	if h.Version < 15 {
+		r.ReplicaID = c.i32()
+	}
 	r.MaxWaitMs = c.i32()
 	r.MinBytes = c.i32()
 	r.MaxBytes = c.i32()
@@ -77,7 +91,21 @@ func (r *FetchRequest) Decode(h Header, body []byte) error {
 	if h.Version >= 11 {
 		r.RackID = c.text()
 	}
+	r.tags(&c)
 	return nil
+}
+
+// tags reads a replica's ID out of the request's own tag section.
+func (r *FetchRequest) tags(c *cursor) {
+	if !c.flexible {
+		return
+	}
+	for range c.uvarint() {
+		tag, value := c.uvarint(), c.take(int(c.uvarint()))
+		if tag == fetchReplicaState && r.Version >= 15 {
+			r.ReplicaID = int32(binary.BigEndian.Uint32(value))
+		}
+	}
 }
 
 func (r *FetchRequest) topics(c *cursor) {
@@ -85,7 +113,7 @@ func (r *FetchRequest) topics(c *cursor) {
 	c.count()
 	for i := range r.Topics {
 		t := &r.Topics[i]
-		t.Name = c.text()
+		t.Name, t.ID = c.topic(r.Version >= fetchTopicIDs)
 		n := max(c.count(), 0)
 		t.Partitions, free = free[:n:n], free[n:]
 		for j := range t.Partitions {
@@ -116,7 +144,7 @@ func (r *FetchRequest) forgotten(c *cursor, free []int32) {
 	c.count()
 	for i := range r.Forgotten {
 		t := &r.Forgotten[i]
-		t.Name = c.text()
+		t.Name, t.ID = c.topic(r.Version >= fetchTopicIDs)
 		n := max(c.count(), 0)
 		t.Partitions, free = free[:n:n], free[n:]
 		for j := range t.Partitions {

@@ -60,7 +60,8 @@ func (r *FetchResponse) Reset(req *FetchRequest) {
 	r.ThrottleMs, r.ErrorCode, r.SessionID = 0, 0, 0
 	r.topics.reset()
 	for i := range req.Topics {
-		r.topics.add(req.Topics[i].Name, len(req.Topics[i].Partitions))
+		t := &req.Topics[i]
+		r.topics.add(t.Name, t.ID, len(t.Partitions))
 	}
 	r.Partitions = resized(r.Partitions, len(req.Partitions))
 	for i := range r.Partitions {
@@ -103,8 +104,7 @@ func (r *FetchResponse) encode(correlationID int32) {
 	e.count(len(r.topics.entries))
 	free := r.Partitions
 	for i := range r.topics.entries {
-		name, n := r.topics.at(i)
-		e.text(name)
+		n := r.topics.encode(&e, i)
 		e.count(n)
 		for j := range free[:n] {
 			r.result(&e, &free[j])

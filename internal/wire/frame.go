@@ -128,7 +128,7 @@ func (r *Reader) setDeadline(at time.Time) error {
 // ParseHeader is [ParseHeader] of f, except that it allocates no string while
 // the connection's client ID stays the same.
 func (r *Reader) ParseHeader(f *Frame) (Header, []byte, error) {
-	h, body, err := parseHeader(f.Body, r.clientID)
+	h, body, err := parseHeader(f.Body, r.clientID, served)
 	if err == nil {
 		r.clientID = h.ClientID
 	}

@@ -16,7 +16,7 @@ import (
 // kmsg reads.
 func FuzzDecode(f *testing.F) {
 	rng := rand.New(rand.NewPCG(30, 0))
-	for _, api := range wire.Served() {
+	for _, api := range wire.Known() {
 		for v := api.Min; v <= api.Max; v++ {
 			f.Add(api.Key, v, wiretest.Filled(rng, api.Key, v).AppendTo(nil))
 		}
@@ -38,9 +38,9 @@ func checkBody(t *testing.T, h wire.Header, body []byte) {
 	if _, err := wire.CheckCost(t, h, body); err != nil && !errors.As(err, &ferr) {
 		t.Fatalf("%v is a %T, not a *FrameError", err, err)
 	}
-	if !wire.Supports(h.Key, h.Version) {
+	if !wire.Knows(h.Key, h.Version) {
 		if ferr == nil {
-			t.Fatalf("key %d v%d is not served and was decoded", h.Key, h.Version)
+			t.Fatalf("key %d v%d is not known and was decoded", h.Key, h.Version)
 		}
 		return
 	}
@@ -115,19 +115,21 @@ func FuzzReadFrame(f *testing.F) {
 // targets search for longer; this runs with every test.
 func TestMutatedFramesAreRefusedOrDecoded(t *testing.T) {
 	const frames = 30_000
-	m := wiretest.NewMutator(31)
+	m := wiretest.NewKnownMutator(31)
 	decoded := 0
+	keys := map[int16]bool{}
 	for range frames {
 		made := m.Next()
-		h, body, err := wire.ParseHeader(made.Bytes[4:])
+		h, body, err := wire.ParseKnownHeader(made.Bytes[4:])
 		if err != nil {
 			continue
 		}
 		checkMutated(t, made.Mutation, wire.Header{Key: h.Key, Version: h.Version}, body)
 		decoded++
+		keys[h.Key] = true
 	}
-	if decoded < frames/2 {
-		t.Errorf("only %d of %d frames had a header", decoded, frames)
+	if decoded < frames/2 || len(keys) != len(wire.Known()) {
+		t.Errorf("only %d of %d frames, of %d of %d kinds, had a header", decoded, frames, len(keys), len(wire.Known()))
 	}
 }
 

@@ -31,12 +31,13 @@ const shortHeader = 8
 // key, version and correlation ID, which is enough for the answer that
 // ApiVersions owes (see [AppendUnsupportedApiVersions]).
 func ParseHeader(frame []byte) (h Header, body []byte, err error) {
-	return parseHeader(frame, "")
+	return parseHeader(frame, "", served)
 }
 
 // parseHeader returns lastClientID, instead of a new string, when the frame
 // carries the same: a connection's client ID rarely changes.
-func parseHeader(frame []byte, lastClientID string) (Header, []byte, error) {
+// find, served or known, says which request kinds are taken.
+func parseHeader(frame []byte, lastClientID string, find func(key, version int16) *api) (Header, []byte, error) {
 	if len(frame) < shortHeader {
 		return Header{Key: unknown, Version: unknown}, nil, &FrameError{Key: unknown, Version: unknown, Offset: len(frame), Err: ErrMalformed,
 			Reason: fmt.Sprintf("%d bytes are too few for a request header", len(frame))}
@@ -47,8 +48,8 @@ func parseHeader(frame []byte, lastClientID string) (Header, []byte, error) {
 		CorrelationID: int32(binary.BigEndian.Uint32(frame[4:])),
 		size:          shortHeader,
 	}
-	a := lookup(h.Key)
-	if a == nil || h.Version < a.min || h.Version > a.max {
+	a := find(h.Key, h.Version)
+	if a == nil {
 		return h, nil, refuseAPI(h.Key, h.Version)
 	}
 	w := walker{buf: frame, pos: shortHeader, api: a, number: h.Version, lean: true}

@@ -64,9 +64,9 @@ func TestParseHeaderRefuses(t *testing.T) {
 		"a negative key":                 {"\xff\xff\x00\x00\x00\x00\x00\x01\x00\x00", wire.ErrUnknownAPI, 0, "-1"},
 		"a key of Kafka that is not served": {
 			"\x00\x04\x00\x00\x00\x00\x00\x01\x00\x00", wire.ErrUnknownAPI, 0, "not served"},
-		"a version above":           {"\x00\x03\x00\x63\x00\x00\x00\x01\x00\x00", wire.ErrUnsupportedVersion, 2, "0 to 9"},
-		"a negative version":        {"\x00\x03\xff\xff\x00\x00\x00\x01\x00\x00", wire.ErrUnsupportedVersion, 2, "0 to 9"},
-		"a version below":           {"\x00\x01\x00\x03\x00\x00\x00\x01\x00\x00", wire.ErrUnsupportedVersion, 2, "4 to 12"},
+		"a version above":           {"\x00\x0c\x00\x63\x00\x00\x00\x01\x00\x00", wire.ErrUnsupportedVersion, 2, "0 to 4"},
+		"a negative version":        {"\x00\x0c\xff\xff\x00\x00\x00\x01\x00\x00", wire.ErrUnsupportedVersion, 2, "0 to 4"},
+		"a version below":           {"\x00\x01\x00\x03\x00\x00\x00\x01\x00\x00", wire.ErrUnsupportedVersion, 2, "4 to "},
 		"a client ID cut off":       {"\x00\x03\x00\x01\x00\x00\x00\x01\x00\x05abc", wire.ErrMalformed, 10, "client ID: 5 bytes needed, 3 left"},
 		"no client ID length":       {"\x00\x03\x00\x01\x00\x00\x00\x01\x00", wire.ErrMalformed, 8, "client ID"},
 		"a client ID of length -2":  {"\x00\x03\x00\x01\x00\x00\x00\x01\xff\xfe", wire.ErrMalformed, 8, "negative"},

@@ -21,8 +21,8 @@ const (
 // Layout appends the marks of a valid body to dst, in wire order. Tests of the
 // broker use it to build lying frames; the broker itself does not.
 func Layout(dst []Mark, key, version int16, body []byte) ([]Mark, error) {
-	a := lookup(key)
-	if a == nil || version < a.min || version > a.max {
+	a := known(key, version)
+	if a == nil {
 		return dst, refuseAPI(key, version)
 	}
 	w := newWalker(a, version, body)

@@ -2,17 +2,24 @@ package wire
 
 // MetadataRequest is a decoded Metadata request. It has a decoder of its own,
 // because it is the one request in which honest clients send thousands of tiny
-// elements: a topic name takes 24 bytes here, and kmsg takes 50 and the name.
+// elements: a topic takes 32 bytes here, and kmsg takes 50 and the name.
 //
-// Names are slices of the frame: they are valid until the frame is released. A
+// Names and IDs are parts of the frame: they are valid until the frame is released. A
 // MetadataRequest may be decoded into again. The zero value is ready.
 type MetadataRequest struct {
 	Version                            int16
-	AllTopics                          bool     // an empty list in version 0, null from version 1
-	Topics                             [][]byte // names
-	AllowAutoTopicCreation             bool     // true before version 4, which cannot say
-	IncludeClusterAuthorizedOperations bool
+	AllTopics                          bool // an empty list in version 0, null from version 1
+	Topics                             []MetadataTopic
+	AllowAutoTopicCreation             bool // true before version 4, which cannot say
+	IncludeClusterAuthorizedOperations bool // versions 8 to 10
 	IncludeTopicAuthorizedOperations   bool
+}
+
+// MetadataTopic is one topic that is asked for: by its name, or from version 10
+// by its ID.
+type MetadataTopic struct {
+	Name []byte   // nil: null, which it may be from version 10
+	ID   *TopicID // nil before version 10; all zero where the name counts
 }
 
 // metadataTopics is the place of the topics in walker.counts.
@@ -31,11 +38,15 @@ func (r *MetadataRequest) Decode(h Header, body []byte) error {
 	r.AllTopics = count < 0 || count == 0 && h.Version == 0
 	r.Topics = resized(r.Topics, w.counts[metadataTopics])
 	for i := range r.Topics {
-		r.Topics[i] = c.text()
+		t := &r.Topics[i]
+		if t.ID = nil; h.Version >= 10 {
+			t.ID = c.uuid()
+		}
+		t.Name = c.text()
 		c.skipTags()
 	}
 	r.AllowAutoTopicCreation = h.Version < 4 || c.boolean()
-	r.IncludeClusterAuthorizedOperations = h.Version >= 8 && c.boolean()
+	r.IncludeClusterAuthorizedOperations = h.Version >= 8 && h.Version <= 10 && c.boolean()
 	r.IncludeTopicAuthorizedOperations = h.Version >= 8 && c.boolean()
 	return nil
 }

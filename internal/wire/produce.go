@@ -1,7 +1,7 @@
 package wire
 
-// ProduceRequest is a decoded Produce request. Names and records are slices of
-// the frame: they are valid until the frame is released. A ProduceRequest may be
+// ProduceRequest is a decoded Produce request. Names, IDs and records are parts
+// of the frame: they are valid until the frame is released. A ProduceRequest may be
 // decoded into again and then allocates only to grow. The zero value is ready.
 type ProduceRequest struct {
 	Version         int16
@@ -12,9 +12,14 @@ type ProduceRequest struct {
 	Partitions      []ProducePartition // of all topics, in request order
 }
 
+// TopicID is the UUID that names a topic apart from others of the same name. All
+// zero is no topic.
+type TopicID = [16]byte
+
 // ProduceTopic is one topic's part of a request.
 type ProduceTopic struct {
-	Name       []byte
+	Name       []byte             // nil from version 13
+	ID         *TopicID           // nil before version 13
 	Partitions []ProducePartition // a part of the request's Partitions
 }
 
@@ -23,6 +28,9 @@ type ProducePartition struct {
 	Partition int32
 	Records   []byte // nil: null on the wire
 }
+
+// produceTopicIDs is the first version that names topics by ID.
+const produceTopicIDs = 13
 
 // Places of Produce's arrays in walker.counts.
 const (
@@ -57,7 +65,7 @@ func (r *ProduceRequest) topics(c *cursor) {
 	c.count()
 	for i := range r.Topics {
 		t := &r.Topics[i]
-		t.Name = c.text()
+		t.Name, t.ID = c.topic(r.Version >= produceTopicIDs)
 		n := max(c.count(), 0)
 		t.Partitions, free = free[:n:n], free[n:]
 		for j := range t.Partitions {
@@ -72,8 +80,8 @@ func (r *ProduceRequest) topics(c *cursor) {
 
 // walkLean checks a body that one of our own decoders will read.
 func walkLean(h Header, body []byte) (walker, error) {
-	a := lookup(h.Key)
-	if a == nil || h.Version < a.min || h.Version > a.max {
+	a := known(h.Key, h.Version)
+	if a == nil {
 		return walker{}, refuseAPI(h.Key, h.Version)
 	}
 	w := newWalker(a, h.Version, body)

@@ -28,7 +28,8 @@ func (r *ProduceResponse) Reset(req *ProduceRequest) {
 	r.ThrottleMs = 0
 	r.topics.reset()
 	for i := range req.Topics {
-		r.topics.add(req.Topics[i].Name, len(req.Topics[i].Partitions))
+		t := &req.Topics[i]
+		r.topics.add(t.Name, t.ID, len(t.Partitions))
 	}
 	r.Partitions = resized(r.Partitions, len(req.Partitions))
 	for i := range r.Partitions {
@@ -55,8 +56,7 @@ func (r *ProduceResponse) AppendTo(dst []byte) []byte {
 	e.count(len(r.topics.entries))
 	free := r.Partitions
 	for i := range r.topics.entries {
-		name, n := r.topics.at(i)
-		e.text(name)
+		n := r.topics.encode(&e, i)
 		e.count(n)
 		for j := range free[:n] {
 			e.produceResult(&free[j], r.Version)

@@ -52,8 +52,8 @@ func finishFrame(dst []byte, start int) []byte {
 func ApiVersionsResponse(version int16) *kmsg.ApiVersionsResponse {
 	resp := kmsg.NewPtrApiVersionsResponse()
 	resp.Version = version
-	resp.ApiKeys = make([]kmsg.ApiVersionsResponseApiKey, 0, len(served))
-	for _, a := range served {
+	resp.ApiKeys = make([]kmsg.ApiVersionsResponseApiKey, 0, len(announced))
+	for _, a := range announced {
 		k := kmsg.NewApiVersionsResponseApiKey()
 		k.ApiKey, k.MinVersion, k.MaxVersion = a.key, a.min, a.max
 		resp.ApiKeys = append(resp.ApiKeys, k)
@@ -66,11 +66,11 @@ func ApiVersionsResponse(version int16) *kmsg.ApiVersionsResponse {
 // UNSUPPORTED_VERSION and the range for ApiVersions alone. The client then asks
 // again (KIP-511).
 func AppendUnsupportedApiVersions(dst []byte, correlationID int32) []byte {
-	a := lookup(apiVersionsKey)
+	a := lookup(apiVersionsKey).served
 	resp := kmsg.NewPtrApiVersionsResponse()
 	resp.ErrorCode = errUnsupportedVersion
 	k := kmsg.NewApiVersionsResponseApiKey()
-	k.ApiKey, k.MinVersion, k.MaxVersion = a.key, a.min, a.max
+	k.ApiKey, k.MinVersion, k.MaxVersion = apiVersionsKey, a.min, a.max
 	resp.ApiKeys = append(resp.ApiKeys, k)
 	return AppendResponse(dst, correlationID, resp)
 }

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -19,14 +20,14 @@ func TestProduceResponseReadsBackInKmsg(t *testing.T) {
 	rng := rand.New(rand.NewPCG(20, 0))
 	var req wire.ProduceRequest
 	var resp wire.ProduceResponse
-	for version := int16(0); version <= 9; version++ {
+	for version := int16(0); version <= 13; version++ {
 		for range samples {
 			body := wiretest.Filled(rng, produceKey, version).AppendTo(nil)
 			if err := req.Decode(wire.Header{Key: produceKey, Version: version}, body); err != nil {
 				t.Fatal(err)
 			}
 			resp.Reset(&req)
-			names := topicNames(req.Topics, func(p wire.ProduceTopic) []byte { return p.Name })
+			names := topicNames(req.Topics, func(p wire.ProduceTopic) ([]byte, *wire.TopicID) { return p.Name, p.ID })
 			clear(body) // the answer must not need the request's frame
 			fillProduce(rng, &resp)
 			got := kmsg.NewPtrProduceResponse()
@@ -56,7 +57,7 @@ func compareProduce(t *testing.T, got *kmsg.ProduceResponse, want *wire.ProduceR
 	}
 	results := want.Partitions
 	for i, topic := range got.Topics {
-		equal(t, "topic", topic.Topic, names[i])
+		equal(t, "topic", nameOrID(topic.Topic, got.Version >= 13, topic.TopicID), names[i])
 		for j, p := range topic.Partitions {
 			wp := results[j]
 			equal(t, "partition", p.Partition, wp.Partition)
@@ -81,14 +82,14 @@ func TestFetchResponseReadsBackInKmsg(t *testing.T) {
 	rng := rand.New(rand.NewPCG(21, 0))
 	var req wire.FetchRequest
 	var resp wire.FetchResponse
-	for version := int16(4); version <= 12; version++ {
+	for version := int16(4); version <= 18; version++ {
 		for range samples {
 			body := wiretest.Filled(rng, fetchKey, version).AppendTo(nil)
 			if err := req.Decode(wire.Header{Key: fetchKey, Version: version}, body); err != nil {
 				t.Fatal(err)
 			}
 			resp.Reset(&req)
-			names := topicNames(req.Topics, func(p wire.FetchTopic) []byte { return p.Name })
+			names := topicNames(req.Topics, func(p wire.FetchTopic) ([]byte, *wire.TopicID) { return p.Name, p.ID })
 			clear(body)
 			fillFetch(rng, &resp)
 			got := kmsg.NewPtrFetchResponse()
@@ -138,7 +139,7 @@ func compareFetch(t *testing.T, got *kmsg.FetchResponse, want *wire.FetchRespons
 	}
 	results := want.Partitions
 	for i, topic := range got.Topics {
-		equal(t, "topic", topic.Topic, names[i])
+		equal(t, "topic", nameOrID(topic.Topic, got.Version >= 13, topic.TopicID), names[i])
 		for j := range topic.Partitions {
 			compareFetchResult(t, got.Version, &topic.Partitions[j], &results[j])
 		}
@@ -250,12 +251,25 @@ func readResponse(t *testing.T, resp kmsg.Response, version int16, frame []byte,
 	}
 }
 
-func topicNames[T any](topics []T, name func(T) []byte) []string {
+// topicNames are the names of a request's topics, or the digits of their IDs.
+func topicNames[T any](topics []T, nameOrID func(T) ([]byte, *wire.TopicID)) []string {
 	names := make([]string, 0, len(topics))
 	for _, topic := range topics {
-		names = append(names, string(name(topic)))
+		name, id := nameOrID(topic)
+		if id != nil {
+			name = fmt.Appendf(nil, "%x", *id)
+		}
+		names = append(names, string(name))
 	}
 	return names
+}
+
+// nameOrID is what topicNames gives for a topic of a response.
+func nameOrID(name string, byID bool, id [16]byte) string {
+	if byID {
+		return fmt.Sprintf("%x", id)
+	}
+	return name
 }
 
 func textOf(s *string) string {

@@ -8,8 +8,8 @@ import (
 // This file is the notation in which requests.go writes down the shape of each
 // request, and its translation into one flat shape per version.
 
-// request is one request kind: the served versions and its fields in wire
-// order. Names, types and versions are those of Kafka's message schemas.
+// request is one request kind: the versions that can be read and its fields in
+// wire order. Names, types and versions are those of Kafka's message schemas.
 type request struct {
 	key, min, max int16
 	flexible      int16 // first version with compact lengths and tag sections
@@ -24,6 +24,7 @@ const (
 	text              // string
 	blob              // bytes or records
 	list              // array
+	group             // a struct on its own, not in an array
 )
 
 // never is a version that no request reaches.
@@ -40,9 +41,9 @@ type field struct {
 	nullFirst int16 // first version in which it may be null
 	tag       int16 // tag number, or noTag for a field in line
 
-	elem     []field // of a list: what one element holds
+	elem     []field // of a list: what one element holds; of a group: what it holds
 	bare     bool    // elements are plain values: no tag section follows each
-	elemHeap int     // bytes that kmsg allocates per element, without its strings
+	elemHeap int     // bytes that kmsg allocates per element, or for a group that may be null, without its strings
 	leanHeap int     // the same of this package's own decoder
 	boxed    bool    // kmsg holds the string behind a pointer even where it cannot be null
 }
@@ -58,6 +59,7 @@ func i8(name string) field      { return plain(name, "int8", 1) }
 func i16(name string) field     { return plain(name, "int16", 2) }
 func i32(name string) field     { return plain(name, "int32", 4) }
 func i64(name string) field     { return plain(name, "int64", 8) }
+func uuid(name string) field    { return plain(name, "uuid", 16) }
 
 func str(name string) field {
 	f := plain(name, "string", 0)
@@ -89,6 +91,15 @@ func structs[E any](name string, fields ...field) field {
 	f.kind, f.elem = list, fields
 	f.elemHeap = int(unsafe.Sizeof(*new(E)))
 	f.leanHeap = f.elemHeap
+	return f
+}
+
+// object is a struct on its own; E is the type that kmsg decodes it into, behind
+// a pointer where it may be null.
+func object[E any](name string, fields ...field) field {
+	f := plain(name, "struct", 0)
+	f.kind, f.elem = group, fields
+	f.elemHeap = int(unsafe.Sizeof(*new(E)))
 	return f
 }
 
@@ -172,6 +183,8 @@ func (c *compiler) node(f field) node {
 	if f.kind == list {
 		n.slot = c.lists
 		c.lists++
+	}
+	if f.elem != nil {
 		elem := c.shape(f.elem, c.flexible && !f.bare)
 		n.elem = &elem
 	}
@@ -204,7 +217,9 @@ func (n node) min(flexible bool) int {
 	switch {
 	case n.kind == fixed:
 		return n.width
-	case flexible:
+	case n.kind == group && !n.nullable:
+		return n.elem.min
+	case flexible || n.kind == group:
 		return 1
 	case n.kind == text:
 		return 2

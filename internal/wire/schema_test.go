@@ -120,17 +120,24 @@ func describeFields(fields []field, path string, version int16) []string {
 			tag = strconv.Itoa(int(f.tag))
 		}
 		lines = append(lines, fieldLine(path+f.name, f.typ, f.nullableIn(version), tag))
-		if f.kind == list && !f.bare {
+		if f.elem != nil && !f.bare {
 			lines = append(lines, describeFields(f.elem, path+f.name+".", version)...)
 		}
 	}
 	return lines
 }
 
-// Each field of each served version is the one of Kafka's own schema, in the
+// kindsKnown is how many request kinds there are at least: a table that lost one
+// would pass every test that walks it.
+const kindsKnown = 43
+
+// Each field of each version is the one of Kafka's own schema, in the
 // same order.
 func TestRequestsAreThoseOfKafka(t *testing.T) {
 	kafka := readKafkaSchemas(t)
+	if len(requests()) < kindsKnown {
+		t.Errorf("%d request kinds are known, want at least %d", len(requests()), kindsKnown)
+	}
 	for _, r := range requests() {
 		schema := kafka[r.key]
 		if schema == nil {
@@ -152,9 +159,9 @@ func TestRequestsAreThoseOfKafka(t *testing.T) {
 	}
 }
 
-// What is advertised exists in Kafka 4.3.1, except Produce 0 to 2, which Kafka
+// What can be read exists in Kafka 4.3.1, except Produce 0 to 2, which Kafka
 // advertises as well without taking them.
-func TestServedVersionsAreThoseOfKafka(t *testing.T) {
+func TestKnownVersionsAreThoseOfKafka(t *testing.T) {
 	kafka := readKafkaSchemas(t)
 	for _, r := range requests() {
 		valid := kafka[r.key].valid
@@ -162,22 +169,48 @@ func TestServedVersionsAreThoseOfKafka(t *testing.T) {
 			valid.first = 0
 		}
 		if !valid.has(r.min) || !valid.has(r.max) || r.min > r.max {
-			t.Errorf("%s: versions %d to %d are served, Kafka has %d to %d", r.name, r.min, r.max, valid.first, valid.last)
+			t.Errorf("%s: versions %d to %d are known, Kafka has %d to %d", r.name, r.min, r.max, valid.first, valid.last)
 		}
 	}
 }
 
-// The APIs that carry topic IDs in later versions stop below them together.
-func TestNoVersionWithTopicIDs(t *testing.T) {
-	for _, api := range []struct{ key, below int16 }{{0, 13}, {1, 13}, {3, 10}, {8, 10}, {9, 10}, {20, 6}} {
-		if got := byKey[api.key].max; got >= api.below {
-			t.Errorf("%s is served up to version %d: topic IDs start at %d", Name(api.key), got, api.below)
+// The APIs that carry topic IDs in later versions have them together or not at
+// all, and Produce not before them.
+func TestTopicIDsAreServedTogether(t *testing.T) {
+	withIDs := 0
+	for _, api := range []struct{ key, first int16 }{{1, 13}, {3, 10}, {8, 10}, {9, 10}} {
+		if Supports(api.key, api.first) {
+			withIDs++
+		}
+	}
+	if withIDs != 0 && withIDs != 4 {
+		t.Errorf("%d of 4 APIs are served with topic IDs", withIDs)
+	}
+	if Supports(produceKey, 13) && withIDs == 0 {
+		t.Error("Produce is served with topic IDs, Metadata is not")
+	}
+}
+
+// So have the APIs of KIP-890's second part.
+func TestTransactionVersion2IsServedTogether(t *testing.T) {
+	const txnOffsetCommit, endTxn = 28, 26
+	produce := Supports(produceKey, 12)
+	if Supports(endTxn, 5) != produce || Supports(txnOffsetCommit, 5) != produce {
+		t.Errorf("served are Produce 12: %v, EndTxn 5: %v, TxnOffsetCommit 5: %v", produce, Supports(endTxn, 5), Supports(txnOffsetCommit, 5))
+	}
+}
+
+// What is served can be read, and each line of announced is found.
+func TestServedIsKnown(t *testing.T) {
+	for _, v := range announced {
+		if known(v.key, v.min) == nil || known(v.key, v.max) == nil || byKey[v.key].served != v {
+			t.Errorf("%s: versions %d to %d are announced, but cannot all be read", Name(v.key), v.min, v.max)
 		}
 	}
 }
 
 func TestServedAscendsByKey(t *testing.T) {
-	keys := make([]int16, 0, len(served))
+	keys := make([]int16, 0, len(announced))
 	for _, api := range Served() {
 		keys = append(keys, api.Key)
 		if !Supports(api.Key, api.Min) || !Supports(api.Key, api.Max) || Supports(api.Key, api.Max+1) || Supports(api.Key, api.Min-1) {
@@ -202,6 +235,8 @@ func TestArraySlots(t *testing.T) {
 		for _, n := range s.nodes {
 			if n.kind == list {
 				slots[n.name] = n.slot
+			}
+			if n.elem != nil {
 				collect(n.elem)
 			}
 		}
@@ -218,7 +253,7 @@ func TestArraySlots(t *testing.T) {
 			t.Errorf("%s is array %d, want %d", name, got, slot)
 		}
 	}
-	for _, a := range served {
+	for _, a := range readable {
 		for i := range a.shapes {
 			checkElements(t, &a, &a.shapes[i])
 			if c := a.shapes[i].lists; c > len(walker{}.counts) {
@@ -232,7 +267,7 @@ func TestArraySlots(t *testing.T) {
 func checkElements(t *testing.T, a *api, s *shape) {
 	t.Helper()
 	for _, n := range s.nodes {
-		if n.kind != list {
+		if n.elem == nil {
 			continue
 		}
 		if n.elem.min < 1 {

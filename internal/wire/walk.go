@@ -24,10 +24,11 @@ const (
 // length, count and tag lies within it, nothing is left over, no value is null
 // that must not be, and what kmsg would allocate for it stays within the
 // package's bound. It allocates nothing unless it refuses, and then the error
-// is a *FrameError whose Offset counts from body's start.
+// is a *FrameError whose Offset counts from body's start. It takes every version
+// of [Known]; that it is served is for [ParseHeader] to check.
 func Walk(key, version int16, body []byte) error {
-	a := lookup(key)
-	if a == nil || version < a.min || version > a.max {
+	a := known(key, version)
+	if a == nil {
 		return refuseAPI(key, version)
 	}
 	w := newWalker(a, version, body)
@@ -93,6 +94,8 @@ func (w *walker) node(n *node, flexible bool) *FrameError {
 		return w.skip(n.width, n.name)
 	case list:
 		return w.list(n, flexible)
+	case group:
+		return w.group(n)
 	default:
 		return w.sized(n, flexible)
 	}
@@ -160,6 +163,29 @@ func (w *walker) list(n *node, flexible bool) *FrameError {
 		}
 	}
 	return nil
+}
+
+// group passes a struct. Where it may be null a byte in front says so: -1 is
+// null, 1 is not.
+func (w *walker) group(n *node) *FrameError {
+	if !n.nullable {
+		return w.shape(n.elem)
+	}
+	if err := w.skip(1, n.name); err != nil {
+		return err
+	}
+	switch int8(w.buf[w.pos-1]) {
+	case -1:
+		return nil
+	case 1:
+		if err := w.spend(heapSize(n.elemHeap), n.name); err != nil {
+			return err
+		}
+		return w.shape(n.elem)
+	default:
+		w.pos--
+		return w.malformed("%s: %d says neither that it follows (1) nor that it is null (-1)", n.name, w.buf[w.pos])
+	}
 }
 
 // length reads a length or count prefix; -1 is null.
@@ -301,10 +327,10 @@ func (w *walker) refuse(sentinel error, format string, args ...any) *FrameError 
 // refuseAPI says that the request kind, or that version of it, is not served.
 func refuseAPI(key, version int16) *FrameError {
 	a := lookup(key)
-	if a == nil {
+	if a == nil || !a.isServed() {
 		return &FrameError{Key: key, Version: version, Err: ErrUnknownAPI,
 			Reason: fmt.Sprintf("API key %d is not served by this broker", key)}
 	}
 	return &FrameError{Key: key, Version: version, Offset: 2, Err: ErrUnsupportedVersion,
-		Reason: fmt.Sprintf("versions %d to %d are served", a.min, a.max)}
+		Reason: fmt.Sprintf("versions %d to %d are served", a.served.min, a.served.max)}
 }

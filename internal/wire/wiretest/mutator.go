@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -75,17 +76,26 @@ const (
 // NewMutator makes frames of the given keys, or of every served key.
 func NewMutator(seed uint64, keys ...int16) *Mutator {
 	m := &Mutator{rng: rand.New(rand.NewPCG(seed, uint64(len(keys))))}
-	for _, api := range wire.Served() {
-		if !wanted(api.Key, keys) {
-			continue
-		}
+	m.sample(slices.DeleteFunc(wire.Served(), func(api wire.API) bool { return !wanted(api.Key, keys) }))
+	return m
+}
+
+// NewKnownMutator makes frames of every kind and version that wire can read,
+// also of those that are not served.
+func NewKnownMutator(seed uint64) *Mutator {
+	m := &Mutator{rng: rand.New(rand.NewPCG(seed, 0))}
+	m.sample(wire.Known())
+	return m
+}
+
+func (m *Mutator) sample(apis []wire.API) {
+	for _, api := range apis {
 		for v := api.Min; v <= api.Max; v++ {
 			for range samplesPerVersion {
 				m.samples = append(m.samples, newSample(m.rng, api.Key, v))
 			}
 		}
 	}
-	return m
 }
 
 func wanted(key int16, keys []int16) bool {
