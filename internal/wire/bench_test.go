@@ -51,7 +51,7 @@ func metadataBody(version int16, topics int) []byte {
 }
 
 func BenchmarkDecodeProduce4Partitions(b *testing.B) {
-	for _, version := range []int16{7, 9} {
+	for _, version := range []int16{7, 9, 13} {
 		b.Run(fmt.Sprintf("v%d", version), func(b *testing.B) {
 			h, body := wire.Header{Key: produceKey, Version: version}, produceBody(version, 4, 16<<10)
 			var req wire.ProduceRequest
@@ -66,7 +66,7 @@ func BenchmarkDecodeProduce4Partitions(b *testing.B) {
 }
 
 func BenchmarkDecodeFetch100Partitions(b *testing.B) {
-	for _, version := range []int16{11, 12} {
+	for _, version := range []int16{11, 12, 18} {
 		b.Run(fmt.Sprintf("v%d", version), func(b *testing.B) {
 			h, body := wire.Header{Key: fetchKey, Version: version}, fetchBody(version, 100)
 			var req wire.FetchRequest

@@ -15,6 +15,9 @@ type FetchResponse struct {
 	SessionID  int32         // from version 7
 	Partitions []FetchResult // of all topics, in request order
 
+	// Leader is where the leaders named in results are reached, from version 16.
+	Leader NodeEndpoint
+
 	topics topicNames
 	head   []byte // all of the frame but the large record sets
 	cuts   []cut
@@ -34,6 +37,19 @@ type FetchResult struct {
 	// its log and ours part. -1: nowhere.
 	DivergingEpoch     int32
 	DivergingEndOffset int64
+
+	// LeaderID and LeaderEpoch tell a client of version 12 that asked with a
+	// wrong leader epoch which is right. -1: nothing to tell.
+	LeaderID    int32
+	LeaderEpoch int32
+}
+
+// NodeEndpoint is a node's address, for a client that must turn to it. Without a
+// host there is none.
+type NodeEndpoint struct {
+	ID   int32
+	Host string
+	Port int32
 }
 
 // AbortedTransaction tells a read_committed client what to leave out. The list
@@ -58,6 +74,7 @@ const copiedRecords = 1 << 10
 func (r *FetchResponse) Reset(req *FetchRequest) {
 	r.Version = req.Version
 	r.ThrottleMs, r.ErrorCode, r.SessionID = 0, 0, 0
+	r.Leader = NodeEndpoint{}
 	r.topics.reset()
 	for i := range req.Topics {
 		t := &req.Topics[i]
@@ -67,7 +84,7 @@ func (r *FetchResponse) Reset(req *FetchRequest) {
 	for i := range r.Partitions {
 		r.Partitions[i] = FetchResult{
 			Partition: req.Partitions[i].Partition, HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1,
-			DivergingEpoch: -1, DivergingEndOffset: -1,
+			DivergingEpoch: -1, DivergingEndOffset: -1, LeaderID: -1, LeaderEpoch: -1,
 		}
 	}
 }
@@ -112,8 +129,27 @@ func (r *FetchResponse) encode(correlationID int32) {
 		free = free[n:]
 		e.noTags()
 	}
-	e.noTags()
+	if r.Version >= 16 && r.Leader.Host != "" {
+		e.endpoint(r.Leader)
+	} else {
+		e.noTags()
+	}
 	r.head = e.dst
+}
+
+// endpoint writes the response's tag section: tag 0, an array of one node.
+func (e *encoder) endpoint(node NodeEndpoint) {
+	host := len(node.Host)
+	size := uvarintSize(2) + 4 + uvarintSize(uint32(host+1)) + host + 4 + 1 + 1 // its length, the node, a null rack, no tags
+	e.dst = append(e.dst, 1, 0)
+	e.dst = appendUvarint(e.dst, uint32(size))
+	e.count(1)
+	e.i32(node.ID)
+	e.textLength(host)
+	e.dst = append(e.dst, node.Host...)
+	e.i32(node.Port)
+	e.textLength(-1)
+	e.noTags()
 }
 
 func (r *FetchResponse) result(e *encoder, p *FetchResult) {
@@ -135,7 +171,7 @@ func (r *FetchResponse) result(e *encoder, p *FetchResult) {
 	}
 	r.records(e, p.Records)
 	if e.flexible {
-		e.divergence(p)
+		e.hints(p)
 	}
 }
 
@@ -150,15 +186,29 @@ func (r *FetchResponse) records(e *encoder, records []byte) {
 	r.cuts = append(r.cuts, cut{at: len(e.dst), records: records})
 }
 
-// divergence writes the partition's tag section: tag 0 or nothing.
-func (e *encoder) divergence(p *FetchResult) {
-	if p.DivergingEpoch == -1 && p.DivergingEndOffset == -1 {
-		e.noTags()
-		return
+// hints writes the partition's tag section: where the logs part (tag 0) and who
+// leads (tag 1), each if there is anything to tell.
+func (e *encoder) hints(p *FetchResult) {
+	diverging := p.DivergingEpoch != -1 || p.DivergingEndOffset != -1
+	leader := p.LeaderID != -1 || p.LeaderEpoch != -1
+	tags := byte(0)
+	if diverging {
+		tags++
 	}
-	const tags, tag, size = 1, 0, 4 + 8 + 1
-	e.dst = append(e.dst, tags, tag, size)
-	e.i32(p.DivergingEpoch)
-	e.i64(p.DivergingEndOffset)
-	e.noTags()
+	if leader {
+		tags++
+	}
+	e.dst = append(e.dst, tags)
+	if diverging {
+		e.dst = append(e.dst, 0, 4+8+1)
+		e.i32(p.DivergingEpoch)
+		e.i64(p.DivergingEndOffset)
+		e.noTags()
+	}
+	if leader {
+		e.dst = append(e.dst, 1, 4+4+1)
+		e.i32(p.LeaderID)
+		e.i32(p.LeaderEpoch)
+		e.noTags()
+	}
 }

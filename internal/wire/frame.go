@@ -82,7 +82,20 @@ func (r *Reader) SetAuthenticated(yes bool) {
 // [ErrBusy] are timeouts, [ErrStopped] follows Stop, a *FrameError is a refused
 // length. After any error nothing more can be read.
 func (r *Reader) ReadFrame(ctx context.Context) (*Frame, error) {
-	length, err := r.readLength()
+	return r.read(ctx, shortHeader)
+}
+
+// ReadToken reads a frame without a request header: after SaslHandshake v0 a
+// client sends its SASL tokens like that, and reads the answers so too (see
+// [AppendToken]). The token may be empty. Bounds and errors are those of
+// ReadFrame.
+func (r *Reader) ReadToken(ctx context.Context) (*Frame, error) {
+	return r.read(ctx, 0)
+}
+
+// read reads a frame of at least that many bytes.
+func (r *Reader) read(ctx context.Context, atLeast int) (*Frame, error) {
+	length, err := r.readLength(atLeast)
 	if err != nil {
 		return nil, r.unlessStopped(err)
 	}
@@ -135,7 +148,7 @@ func (r *Reader) ParseHeader(f *Frame) (Header, []byte, error) {
 	return h, body, err
 }
 
-func (r *Reader) readLength() (int, error) {
+func (r *Reader) readLength(atLeast int) (int, error) {
 	if err := r.armIdle(); err != nil {
 		return 0, err
 	}
@@ -144,7 +157,7 @@ func (r *Reader) readLength() (int, error) {
 		return 0, r.prefixError(prefix, err)
 	}
 	length := int(int32(binary.BigEndian.Uint32(prefix)))
-	if err := r.checkLength(length, prefix); err != nil {
+	if err := r.checkLength(length, atLeast, prefix); err != nil {
 		return 0, err
 	}
 	_, err = r.buf.Discard(lengthPrefix)
@@ -164,18 +177,18 @@ func (r *Reader) prefixError(prefix []byte, err error) error {
 	}
 }
 
-func (r *Reader) checkLength(length int, prefix []byte) error {
+func (r *Reader) checkLength(length, atLeast int, prefix []byte) error {
 	refuse := func(sentinel error, reason string) error {
 		return &FrameError{Key: unknown, Version: unknown, Reason: reason, Err: sentinel}
 	}
 	switch {
-	case length >= shortHeader && length <= r.maxFrame:
+	case length >= atLeast && length <= r.maxFrame:
 		return nil
 	case otherProtocol(prefix) != "":
 		return refuse(ErrMalformed, otherProtocol(prefix))
 	case length < 0:
 		return refuse(ErrMalformed, fmt.Sprintf("its length %d is negative", length))
-	case length < shortHeader:
+	case length < atLeast:
 		return refuse(ErrMalformed, fmt.Sprintf("its length %d is shorter than a request header", length))
 	default:
 		return refuse(ErrTooLarge, fmt.Sprintf("its length %d is above the limit of %d bytes", length, r.maxFrame))

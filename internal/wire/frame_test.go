@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,6 +115,31 @@ func TestFrameLimitIsLowerBeforeAuthentication(t *testing.T) {
 	p.send(framed(body))
 	_, err = p.ReadFrame(t.Context())
 	checkRefusal(t, err, wire.ErrTooLarge, 0, "limit of 1000 bytes")
+}
+
+// W6: SASL tokens have no header and may be empty; the bound before
+// authentication holds for them, and requests follow on the same connection.
+func TestReadTokenReadsBetweenRequests(t *testing.T) {
+	p := newPeer(t, wire.Limits{PreAuthMaxFrameBytes: 1000})
+	p.SetAuthenticated(false)
+	p.send(slices.Concat(framed([]byte("\x00a\x00b")), framed(nil), framed(make([]byte, 8)), framed(make([]byte, 1001))))
+	for _, want := range []string{"\x00a\x00b", ""} {
+		token, err := p.ReadToken(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "token", string(token.Body), want)
+		equal(t, "answer", string(wire.AppendToken(nil, token.Body)), string(framed(token.Body)))
+		token.Release()
+	}
+	request, err := p.ReadFrame(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Release()
+	_, err = p.ReadToken(t.Context())
+	checkRefusal(t, err, wire.ErrTooLarge, 0, "1001 is above the limit of 1000")
+	equal(t, "budget", p.budget.UsedBytes(), 0)
 }
 
 func TestReadFrameTellsHowTheConnectionEnded(t *testing.T) {

@@ -85,8 +85,9 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
-// FuzzReadFrame: any stream of bytes is cut into frames until one is refused or
-// the stream ends; no byte of the budget is lost.
+// FuzzReadFrame: any stream of bytes is cut into frames, and every second one
+// read as a token, until one is refused or the stream ends; no byte of the
+// budget is lost.
 func FuzzReadFrame(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(framed(make([]byte, 8)))
@@ -96,8 +97,10 @@ func FuzzReadFrame(f *testing.F) {
 		p := newPeer(t, wire.Limits{MaxFrameBytes: 1 << 16})
 		p.sendThenClose(stream)
 		rest := stream
+		read, next := p.ReadFrame, p.ReadToken
 		for {
-			frame, err := p.ReadFrame(t.Context())
+			frame, err := read(t.Context())
+			read, next = next, read
 			if err != nil {
 				break
 			}

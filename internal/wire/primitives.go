@@ -1,6 +1,9 @@
 package wire
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // uvarint reads a Kafka unsigned varint, which holds 32 bits in at most 5
 // bytes. size is 0 when b ends within it, negative when it is too long.
@@ -27,6 +30,9 @@ func longUvarint(b []byte) (v uint32, size int) {
 	}
 	return 0, 0
 }
+
+// uvarintSize is how many bytes appendUvarint takes for v.
+func uvarintSize(v uint32) int { return (bits.Len32(v|1) + 6) / 7 }
 
 func appendUvarint(dst []byte, v uint32) []byte {
 	return binary.AppendUvarint(dst, uint64(v))

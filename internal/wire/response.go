@@ -47,6 +47,12 @@ func finishFrame(dst []byte, start int) []byte {
 	return dst
 }
 
+// AppendToken appends the answer to a token of [Reader.ReadToken]: its length and
+// the server's own token, which may be empty, without a header.
+func AppendToken(dst, token []byte) []byte {
+	return append(appendInt32(dst, int32(len(token))), token...)
+}
+
 // ApiVersionsResponse is the answer to an ApiVersions request of a served
 // version: the served table.
 func ApiVersionsResponse(version int16) *kmsg.ApiVersionsResponse {

@@ -114,6 +114,9 @@ func TestLongMessagesAreCutAtARune(t *testing.T) {
 
 func fillFetch(rng *rand.Rand, resp *wire.FetchResponse) {
 	resp.ThrottleMs, resp.ErrorCode, resp.SessionID = rng.Int32(), int16(rng.Int32()), rng.Int32()
+	if rng.IntN(2) == 0 {
+		resp.Leader = wire.NodeEndpoint{ID: rng.Int32(), Host: strings.Repeat("h", rng.IntN(300)), Port: rng.Int32()}
+	}
 	sizes := []int{0, 1, 100, 1024, 1025, 5000}
 	for i := range resp.Partitions {
 		p := &resp.Partitions[i]
@@ -126,6 +129,9 @@ func fillFetch(rng *rand.Rand, resp *wire.FetchResponse) {
 		if rng.IntN(3) == 0 {
 			p.DivergingEpoch, p.DivergingEndOffset = rng.Int32(), rng.Int64()
 		}
+		if rng.IntN(3) == 0 {
+			p.LeaderID, p.LeaderEpoch = rng.Int32(), rng.Int32()
+		}
 	}
 }
 
@@ -136,6 +142,14 @@ func compareFetch(t *testing.T, got *kmsg.FetchResponse, want *wire.FetchRespons
 	if got.Version >= 7 {
 		equal(t, "error", got.ErrorCode, want.ErrorCode)
 		equal(t, "session", got.SessionID, want.SessionID)
+	}
+	if got.Version >= 16 && want.Leader.Host != "" {
+		equal(t, "brokers", len(got.Brokers), 1)
+		b := got.Brokers[0]
+		equal(t, "leader's endpoint", wire.NodeEndpoint{ID: b.NodeID, Host: b.Host, Port: b.Port}, want.Leader)
+		equal(t, "rack", b.Rack, nil)
+	} else {
+		equal(t, "brokers", len(got.Brokers), 0)
 	}
 	results := want.Partitions
 	for i, topic := range got.Topics {
@@ -163,6 +177,8 @@ func compareFetchResult(t *testing.T, version int16, got *kmsg.FetchResponseTopi
 	if version >= 12 {
 		equal(t, "diverging epoch", got.DivergingEpoch.Epoch, want.DivergingEpoch)
 		equal(t, "diverging end", got.DivergingEpoch.EndOffset, want.DivergingEndOffset)
+		equal(t, "leader", got.CurrentLeader.LeaderID, want.LeaderID)
+		equal(t, "leader epoch", got.CurrentLeader.LeaderEpoch, want.LeaderEpoch)
 	}
 	equal(t, "aborted", len(got.AbortedTransactions), len(want.Aborted))
 	for i, a := range got.AbortedTransactions {
