@@ -35,6 +35,7 @@ const (
 	attrLogAppendTime = 0x08
 	attrTransactional = 0x10
 	attrControl       = 0x20
+	attrDeleteHorizon = 0x40
 )
 
 // NoProducerID is the producer id of a batch without an idempotent producer.
@@ -80,6 +81,13 @@ func (h Header) Transactional() bool { return h.Attributes&attrTransactional != 
 // Control says that the batch holds a marker for readers and no user data; see
 // [ParseControl].
 func (h Header) Control() bool { return h.Attributes&attrControl != 0 }
+
+// DeleteHorizon is the time in milliseconds from which on the batch's tombstones,
+// or its transaction marker, may be removed by compaction. ok is false when no
+// compaction has set one.
+func (h Header) DeleteHorizon() (ms int64, ok bool) {
+	return h.BaseTimestamp, h.Attributes&attrDeleteHorizon != 0
+}
 
 // ParseHeader decodes the header at the start of b, which may hold only a part
 // of the batch. It checks what lies outside the checksum: magic, length and
