@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -40,7 +41,9 @@ var topicSettings = []setting{
 	only("compression.lz4.level", kmsg.ConfigTypeInt, "9", "compression.lz4.level", "Level used when the broker compresses with lz4.", keepsBytes),
 	only("compression.type", kmsg.ConfigTypeString, "producer", "compression.type", "Codec of stored batches: producer keeps the one that they arrived with.", keepsBytes),
 	only("compression.zstd.level", kmsg.ConfigTypeInt, "3", "compression.zstd.level", "Level used when the broker compresses with zstd.", keepsBytes),
-	only("delete.retention.ms", kmsg.ConfigTypeLong, "86400000", "log.cleaner.delete.retention.ms", "How long a compacted topic keeps tombstones.", noCompaction),
+	{name: "delete.retention.ms", kind: kmsg.ConfigTypeLong, fallback: "86400000", synonym: "log.cleaner.delete.retention.ms",
+		doc:   "How long a compacted topic keeps tombstones and transaction markers after they were first compacted.",
+		check: longAtLeast(0), apply: func(cfg *log.Config, v string) { cfg.DeleteRetentionMs = long(v) }},
 	only("file.delete.delay.ms", kmsg.ConfigTypeLong, "60000", "log.segment.delete.delay.ms", "Delay before the files of a removed segment are deleted.", "removed segments are deleted at once in the background"),
 	{name: "flush.messages", kind: kmsg.ConfigTypeLong, fallback: "9223372036854775807", synonym: "log.flush.interval.messages",
 		doc:   "Number of records after which the log is synced. 1 syncs before every acknowledgement. At the default the durability of the server holds.",
@@ -55,7 +58,9 @@ var topicSettings = []setting{
 	only("leader.replication.throttled.replicas", kmsg.ConfigTypeList, "", "", "Replicas whose replication is throttled on the leader's side.", oneReplica),
 	only("local.retention.bytes", kmsg.ConfigTypeLong, "-2", "log.local.retention.bytes", "Bytes kept locally under tiered storage.", noTiers),
 	only("local.retention.ms", kmsg.ConfigTypeLong, "-2", "log.local.retention.ms", "Time for which records are kept locally under tiered storage.", noTiers),
-	only("max.compaction.lag.ms", kmsg.ConfigTypeLong, "9223372036854775807", "log.cleaner.max.compaction.lag.ms", "Longest time that a record stays uncompacted.", noCompaction),
+	{name: "max.compaction.lag.ms", kind: kmsg.ConfigTypeLong, fallback: "9223372036854775807", synonym: "log.cleaner.max.compaction.lag.ms",
+		doc:   "Longest time that a record of a compacted topic stays uncompacted, whatever min.cleanable.dirty.ratio says.",
+		check: longAtLeast(1), apply: func(cfg *log.Config, v string) { cfg.MaxCompactionLagMs = long(v) }},
 	{name: "max.message.bytes", kind: kmsg.ConfigTypeInt, fallback: "1048588", synonym: "message.max.bytes",
 		doc:   "Largest record batch, as it arrives, in bytes.",
 		check: intWithin(0, largestBatchBytes), apply: func(cfg *log.Config, v string) { cfg.MaxMessageBytes = int32(long(v)) }},
@@ -68,8 +73,12 @@ var topicSettings = []setting{
 	{name: "message.timestamp.type", kind: kmsg.ConfigTypeString, fallback: "CreateTime", synonym: "log.message.timestamp.type",
 		doc:   "Whose time a record carries: CreateTime of the producer or LogAppendTime of the broker.",
 		check: oneOf("CreateTime", "LogAppendTime"), apply: func(cfg *log.Config, v string) { cfg.LogAppendTime = v == "LogAppendTime" }},
-	only("min.cleanable.dirty.ratio", kmsg.ConfigTypeDouble, "0.5", "log.cleaner.min.cleanable.ratio", "Share of uncompacted bytes from which on a log is compacted.", noCompaction),
-	only("min.compaction.lag.ms", kmsg.ConfigTypeLong, "0", "log.cleaner.min.compaction.lag.ms", "Shortest time that a record stays uncompacted.", noCompaction),
+	{name: "min.cleanable.dirty.ratio", kind: kmsg.ConfigTypeDouble, fallback: "0.5", synonym: "log.cleaner.min.cleanable.ratio",
+		doc:   "Share of uncompacted bytes from which on a log is compacted, of those that may be.",
+		check: checkRatio, apply: func(cfg *log.Config, v string) { cfg.MinCleanableDirtyRatio, _ = strconv.ParseFloat(v, 64) }},
+	{name: "min.compaction.lag.ms", kind: kmsg.ConfigTypeLong, fallback: "0", synonym: "log.cleaner.min.compaction.lag.ms",
+		doc:   "Shortest time that a record stays uncompacted.",
+		check: longAtLeast(0), apply: func(cfg *log.Config, v string) { cfg.MinCompactionLagMs = long(v) }},
 	only("min.insync.replicas", kmsg.ConfigTypeInt, "1", "min.insync.replicas", "Replicas that must have a record before acks=all is answered.", oneReplica),
 	only("preallocate", kmsg.ConfigTypeBoolean, "false", "log.preallocate", "Whether the file of a new segment is made at its full size.", "the log decides this by itself"),
 	only("remote.log.copy.disable", kmsg.ConfigTypeBoolean, "false", "", "Whether a tiered topic stops copying.", noTiers),
@@ -120,6 +129,13 @@ func checkCleanupPolicy(value string) error {
 		return fmt.Errorf("compact is not supported yet: %s; use delete", noCompaction)
 	}
 	return fmt.Errorf("only delete is supported")
+}
+
+func checkRatio(value string) error {
+	if ratio, err := strconv.ParseFloat(value, 64); err != nil || !(ratio >= 0 && ratio <= 1) {
+		return errors.New("use a number from 0 to 1")
+	}
+	return nil
 }
 
 func longAtLeast(low int64) func(string) error {

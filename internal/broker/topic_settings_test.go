@@ -32,10 +32,12 @@ func TestSettingsReachTheLog(t *testing.T) {
 		"retention.ms": "1000", "retention.bytes": "2000", "segment.bytes": "3000", "segment.ms": "4000", "max.message.bytes": "5000",
 		"flush.messages": "1", "flush.ms": "6", "message.timestamp.type": "LogAppendTime", "index.interval.bytes": "7000",
 		"message.timestamp.before.max.ms": "8", "message.timestamp.after.max.ms": "9",
+		"min.cleanable.dirty.ratio": "0.25", "min.compaction.lag.ms": "10", "max.compaction.lag.ms": "11", "delete.retention.ms": "12",
 	})
 	want := log.Config{
 		RetentionMs: 1000, RetentionBytes: 2000, SegmentBytes: 3000, SegmentMs: 4000, MaxMessageBytes: 5000, FlushMessages: 1, FlushMs: 6,
 		LogAppendTime: true, IndexIntervalBytes: 7000, TimestampBeforeMaxMs: 8, TimestampAfterMaxMs: 9,
+		MinCleanableDirtyRatio: 0.25, MinCompactionLagMs: 10, MaxCompactionLagMs: 11, DeleteRetentionMs: 12,
 	}
 	if cfg != want {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
@@ -53,7 +55,10 @@ func TestRefusedSettings(t *testing.T) {
 		{"unclean.leader.election.enable", "true", "one node"},
 		{"segment.jitter.ms", "5", "segment.ms"},
 		{"remote.storage.enable", "true", "tiered"},
-		{"delete.retention.ms", "1", "later version"},
+		{"delete.retention.ms", "-1", "at least 0"},
+		{"max.compaction.lag.ms", "0", "at least 1"},
+		{"min.cleanable.dirty.ratio", "1.5", "from 0 to 1"},
+		{"min.cleanable.dirty.ratio", "NaN", "from 0 to 1"},
 		{"retention.ms", "-2", "at least -1"},
 		{"retention.ms", "7d", "whole number"},
 		{"retention.ms", "", "whole number"},

@@ -44,6 +44,12 @@ type Options struct {
 	// RetentionInterval is the time between two retention passes. Default 30s; the
 	// first pass starts with the store.
 	RetentionInterval time.Duration
+	// CompactionInterval is the longest time between two looks for logs to compact;
+	// a checkpoint brings one too. Default 15s.
+	CompactionInterval time.Duration
+	// CompactionMapBytes bounds the memory in which one pass remembers keys, 24
+	// bytes each. Where they do not fit, further passes follow. Default 32 MiB.
+	CompactionMapBytes int64
 	// MaxOpenFiles bounds the file handles. Files with unsynced bytes stay open
 	// beyond the bound. Default: half of what the process may open.
 	MaxOpenFiles int
@@ -80,6 +86,8 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.CheckpointBytes, 64<<20)
 	setDefault(&o.CheckpointInterval, 5*time.Second)
 	setDefault(&o.RetentionInterval, 30*time.Second)
+	setDefault(&o.CompactionInterval, 15*time.Second)
+	setDefault(&o.CompactionMapBytes, 32<<20)
 	setDefault(&o.MaxOpenFiles, openFilesLimit()/2)
 	setDefault(&o.OpenParallel, 4*runtime.GOMAXPROCS(0))
 	setDefault(&o.SyncParallel, 4)
@@ -116,6 +124,12 @@ type Config struct {
 	TimestampAfterMaxMs  int64 // message.timestamp.after.max.ms: how far they may lead
 	MaxMessageBytes      int32 // max.message.bytes of one batch
 	IndexIntervalBytes   int32 // index.interval.bytes
+
+	Cleanup                CleanupPolicy // cleanup.policy
+	MinCleanableDirtyRatio float64       // min.cleanable.dirty.ratio: share of uncompacted bytes from which on the log is compacted
+	MinCompactionLagMs     int64         // min.compaction.lag.ms: how long a record stays uncompacted at least
+	MaxCompactionLagMs     int64         // max.compaction.lag.ms: at most, whatever the ratio
+	DeleteRetentionMs      int64         // delete.retention.ms: how long tombstones stay after their first compaction
 }
 
 // DefaultConfig is the configuration of a topic that chooses nothing.
@@ -132,6 +146,10 @@ func DefaultConfig() Config {
 		TimestampAfterMaxMs:  time.Hour.Milliseconds(),
 		MaxMessageBytes:      1048588,
 		IndexIntervalBytes:   4096,
+
+		MinCleanableDirtyRatio: 0.5,
+		MaxCompactionLagMs:     math.MaxInt64,
+		DeleteRetentionMs:      (24 * time.Hour).Milliseconds(),
 	}
 }
 
@@ -140,6 +158,30 @@ func (c Config) orDefault() Config {
 		return DefaultConfig()
 	}
 	return c
+}
+
+// CleanupPolicy says what happens to old records.
+type CleanupPolicy uint8
+
+const (
+	CleanupDelete        CleanupPolicy = iota // segments go by retention time and size
+	CleanupCompact                            // of each key the newest record stays
+	CleanupCompactDelete                      // both
+)
+
+// Compacts says that only the newest record of each key is promised to stay.
+func (c Config) Compacts() bool { return c.Cleanup != CleanupDelete }
+
+// Deletes says that retention time and size hold.
+func (c Config) Deletes() bool { return c.Cleanup != CleanupCompact }
+
+// rollMs is the age at which a segment is sealed: a record in the active one
+// could not be compacted in time.
+func (c *Config) rollMs() int64 {
+	if c.Compacts() {
+		return min(c.SegmentMs, c.MaxCompactionLagMs)
+	}
+	return c.SegmentMs
 }
 
 // durability maps Kafka's flush settings to ours: the strictest wins.

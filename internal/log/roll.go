@@ -21,7 +21,7 @@ func (l *Log) maybeRoll(headers []batch.Header, n int64, cfg *Config, nowMs int6
 		a.rollFrom = nowMs
 	}
 	full := size+n > min(cfg.SegmentBytes, math.MaxInt32) || !relativeOffsetFits(seg.base, l.NextOffset()+recordsIn(headers))
-	old := nowMs-a.rollFrom >= cfg.SegmentMs
+	old := nowMs-a.rollFrom >= cfg.rollMs()
 	if size == 0 || !full && !old {
 		return nil
 	}
