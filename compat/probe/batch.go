@@ -38,6 +38,16 @@ type Batch struct {
 // Codec is the compression of the batch.
 func (b Batch) Codec() Codec { return Codec(b.Attributes & 7) }
 
+// Transactional says whether the batch belongs to a transaction.
+func (b Batch) Transactional() bool { return b.Attributes&0x10 != 0 }
+
+// Control says whether the batch is the marker that ends a transaction, and
+// holds nothing that a client wrote.
+func (b Batch) Control() bool { return b.Attributes&0x20 != 0 }
+
+// Last is the offset of the batch's last record.
+func (b Batch) Last() int64 { return b.Base + int64(b.LastDelta) }
+
 // Record is one record of a batch.
 type Record struct {
 	Offset     int64

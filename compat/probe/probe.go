@@ -222,17 +222,30 @@ func (c *Conn) Offset(topic string, partition int32, at int64) (int64, error) {
 // Fetched is the answer for one partition.
 type Fetched struct {
 	HighWatermark int64
+	LastStable    int64
+	Aborted       []AbortedTxn // only of a committed read
 	Raw           []byte
 }
 
-// Fetch reads from one partition once, without waiting for data.
+// Fetch reads from one partition once, without waiting for data, whatever
+// became of the transactions that wrote it.
 func (c *Conn) Fetch(topic string, partition int32, offset int64, maxBytes int32) (Fetched, error) {
+	return c.fetch(topic, partition, offset, maxBytes, readUncommitted)
+}
+
+// The isolation levels of Fetch.
+const (
+	readUncommitted = 0
+	readCommitted   = 1
+)
+
+func (c *Conn) fetch(topic string, partition int32, offset int64, maxBytes int32, isolation int8) (Fetched, error) {
 	var w writer
 	w.int32(-1) // no replica
 	w.int32(0)  // no wait
 	w.int32(1)
 	w.int32(maxBytes)
-	w.int8(0) // read uncommitted
+	w.int8(isolation)
 	w.int32(1)
 	w.string(topic)
 	w.int32(1)
@@ -249,11 +262,9 @@ func (c *Conn) Fetch(topic string, partition int32, offset int64, maxBytes int32
 	r.count()
 	r.int32() // partition
 	code := r.int16()
-	f := Fetched{HighWatermark: r.int64()}
-	r.int64() // last stable offset
+	f := Fetched{HighWatermark: r.int64(), LastStable: r.int64()}
 	for range r.count() {
-		r.int64()
-		r.int64()
+		f.Aborted = append(f.Aborted, AbortedTxn{ProducerID: r.int64(), First: r.int64()})
 	}
 	f.Raw = r.bytes()
 	if err := check(code, "fetch %s-%d at %d", topic, partition, offset); err != nil {
