@@ -74,6 +74,10 @@ func (r *Reader) SetAuthenticated(yes bool) {
 	}
 }
 
+// UseBudget takes the bytes of later frames from budget: clients that are not
+// authenticated have one of their own, so that they cannot use up that of others.
+func (r *Reader) UseBudget(budget *Budget) { r.budget = budget }
+
 // ReadFrame waits for the next frame and reads it. The length is checked, and
 // the buffer's bytes are taken from the budget, before anything is allocated.
 // ctx ends the wait for the budget only; [Reader.Stop] ends a read.
