@@ -175,6 +175,21 @@ func TestParseControl(t *testing.T) {
 	}
 }
 
+func TestParseEndTxnSkipsAndRefuses(t *testing.T) {
+	value := []byte{0, 0, 0, 0, 0, 9}
+	if _, ok, err := ParseEndTxn([]byte{0, 0, 0, 2}, nil); ok || err != nil {
+		t.Errorf("a control record of another type: %v, %v", ok, err)
+	}
+	if m, ok, err := ParseEndTxn([]byte{0, 1, 0, 1, 7}, append(value, 1)); !ok || err != nil || m != (EndTxn{true, 9}) {
+		t.Errorf("a marker of a later version: %+v, %v, %v", m, ok, err)
+	}
+	for _, bad := range []struct{ key, value []byte }{{[]byte{0, 0, 0}, value}, {[]byte{0, 0, 0, 1}, value[:5]}, {[]byte{0, 0, 0, 0}, nil}} {
+		if _, ok, err := ParseEndTxn(bad.key, bad.value); ok || !errors.Is(err, ErrInvalid) {
+			t.Errorf("% x, % x: %v, %v", bad.key, bad.value, ok, err)
+		}
+	}
+}
+
 func TestCodecNames(t *testing.T) {
 	for codec, want := range map[Codec]string{None: "none", Gzip: "gzip", Snappy: "snappy", LZ4: "lz4", Zstd: "zstd", 6: "codec 6"} {
 		if got := codec.String(); got != want {

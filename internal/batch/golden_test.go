@@ -148,9 +148,17 @@ func TestStoredMarkers(t *testing.T) {
 		if err != nil || !h.Control() || !h.Transactional() || h.BaseSequence != -1 {
 			t.Fatalf("%s: header %+v, error %v", name, h, err)
 		}
-		version, kind, err := ParseControl(readAll(t, b)[0].Key)
+		r := readAll(t, b)[0]
+		version, kind, err := ParseControl(r.Key)
 		if err != nil || version != 0 || kind != want {
 			t.Errorf("%s: version %d, type %d, error %v", name, version, kind, err)
+		}
+		marker, ok, err := ParseEndTxn(r.Key, r.Value)
+		if err != nil || !ok || marker.Commit != (want == ControlCommit) || marker.CoordinatorEpoch != 11 {
+			t.Errorf("%s: %+v, %v, %v", name, marker, ok, err)
+		}
+		if key, value := marker.Encode(); !bytes.Equal(key, r.Key) || !bytes.Equal(value, r.Value) {
+			t.Errorf("%s: encoded again % x, % x", name, key, value)
 		}
 	}
 }

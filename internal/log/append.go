@@ -18,8 +18,12 @@ type AppendOptions struct {
 	// Sync starts a sync at once, for a caller who waits for it (acks=all). Without
 	// it the bytes are synced within Options.BackgroundSync.
 	Sync bool
+	// Txn says that the transaction coordinator knows this partition as part of the
+	// producer's transaction. The first batch of a transaction needs it.
+	Txn bool
 	// Internal marks the broker's own records: they may use half of the disk
-	// reserve and are not bound by the topic's limits on size and timestamps.
+	// reserve and are not bound by the topic's limits on size and timestamps, and
+	// the sequences of transactional ones are not looked at.
 	Internal bool
 }
 
@@ -41,7 +45,8 @@ type Appended struct {
 // timestamp and checksum). When Append returns, the bytes are in the operating
 // system's page cache. On an error nothing was appended.
 //
-// A batch of an idempotent producer must come alone.
+// A batch of an idempotent producer must come alone. Control batches are refused
+// with ErrControl: see AppendMarker.
 func (l *Log) Append(b []byte, o AppendOptions) (Appended, error) {
 	var few [4]batch.Header // most appends have one batch
 	cfg := l.config.Load()
@@ -56,7 +61,7 @@ func (l *Log) Append(b []byte, o AppendOptions) (Appended, error) {
 		return Appended{}, err
 	}
 	if h := headers[0]; len(headers) == 1 && h.ProducerID >= 0 {
-		repeated, duplicate, err := l.appender.producers.decide(h)
+		repeated, duplicate, err := l.appender.producers.decide(h, o)
 		if err != nil {
 			return Appended{}, err
 		}
@@ -64,10 +69,23 @@ func (l *Log) Append(b []byte, o AppendOptions) (Appended, error) {
 			return l.appendedBefore(repeated, o.Sync), nil
 		}
 	}
-	if err := l.store.space.take(int64(len(b)), o.Internal); err != nil {
+	return l.add(b, headers, addition{cfg: cfg, nowMs: nowMs, internal: o.Internal, sync: o.Sync})
+}
+
+// addition is how batches are added that may be: the appender has decided that.
+type addition struct {
+	cfg            *Config
+	nowMs          int64
+	internal, sync bool
+	marker         *Marker // what the one batch says; nil for records
+}
+
+// add puts batches at the end of the log. The appender is held.
+func (l *Log) add(b []byte, headers []batch.Header, how addition) (Appended, error) {
+	if err := l.store.space.take(int64(len(b)), how.internal); err != nil {
 		return Appended{}, err
 	}
-	if err := l.maybeRoll(headers, int64(len(b)), cfg, nowMs); err != nil {
+	if err := l.maybeRoll(headers, int64(len(b)), how.cfg, how.nowMs); err != nil {
 		return Appended{}, err
 	}
 	seg := l.view.Load().active()
@@ -76,11 +94,14 @@ func (l *Log) Append(b []byte, o AppendOptions) (Appended, error) {
 		return Appended{}, fmt.Errorf("append to %s: %w", l.tp, err)
 	}
 	defer seg.data.release() // after account has pinned it
-	base := l.patch(b, headers, cfg, nowMs)
+	l.patch(b, headers, how.cfg, how.nowMs)
+	if err := l.stageAborted(how.marker); err != nil {
+		return Appended{}, err
+	}
 	if err := l.write(seg, f, b); err != nil {
 		return Appended{}, err
 	}
-	return l.account(seg, headers, base, int64(len(b)), cfg, nowMs, o.Sync), nil
+	return l.account(seg, headers, int64(len(b)), how), nil
 }
 
 // inspect splits b and holds each batch against the topic's limits.
@@ -92,6 +113,9 @@ func (l *Log) inspect(headers []batch.Header, b []byte, cfg *Config, nowMs int64
 		}
 		if h.Size() > len(b) {
 			return nil, fmt.Errorf("append to %s: %w", l.tp, batch.ErrTorn)
+		}
+		if h.Control() {
+			return nil, fmt.Errorf("append to %s: %w", l.tp, ErrControl)
 		}
 		if !internal {
 			if err := cfg.admit(h, nowMs); err != nil {
@@ -158,10 +182,9 @@ func (l *Log) appendedBefore(b producerBatch, sync bool) Appended {
 }
 
 // patch writes into b what only the log knows, and into headers what was patched.
-func (l *Log) patch(b []byte, headers []batch.Header, cfg *Config, nowMs int64) (base record.Offset) {
-	base = l.NextOffset()
+func (l *Log) patch(b []byte, headers []batch.Header, cfg *Config, nowMs int64) {
 	epoch := l.LeaderEpoch()
-	next := base
+	next := l.NextOffset()
 	for i := range headers {
 		h := &headers[i]
 		one := b[:h.Size()]
@@ -175,7 +198,6 @@ func (l *Log) patch(b []byte, headers []batch.Header, cfg *Config, nowMs int64) 
 		next = h.LastOffset() + 1
 		b = b[h.Size():]
 	}
-	return base
 }
 
 // stamp gives a batch the broker's time, and the checksum that goes with it.
@@ -211,30 +233,47 @@ func isNoSpace(err error) bool {
 }
 
 // account makes the written batches part of the log.
-func (l *Log) account(seg *segment, headers []batch.Header, base record.Offset, n int64, cfg *Config, nowMs int64, sync bool) Appended {
+func (l *Log) account(seg *segment, headers []batch.Header, n int64, how addition) Appended {
 	a := &l.appender
 	position := seg.size.Load()
+	var change transition
 	for _, h := range headers {
 		a.index.add(h, position)
 		position += int64(h.Size())
 		if h.ProducerID >= 0 {
-			a.producers.appended(h, nowMs)
+			change = l.remember(h, how)
 		}
 	}
 	a.index.maybeFlush(l)
-	last := headers[len(headers)-1].LastOffset()
-	l.wrote(seg, position, last+1, n, cfg)
+	base, last := headers[0].BaseOffset, headers[len(headers)-1].LastOffset()
+	l.wrote(seg, position, last+1, n, how.cfg, change)
 	appended := Appended{Base: base, Last: last, AppendTimeMs: -1, LogStart: l.StartOffset(), log: l}
-	if cfg.LogAppendTime {
-		appended.AppendTimeMs = nowMs
+	if how.cfg.LogAppendTime {
+		appended.AppendTimeMs = how.nowMs
 	}
-	appended.round = l.store.syncer.join(l, n, sync)
+	appended.round = l.store.syncer.join(l, n, how.sync)
 	return appended
 }
 
+// remember takes a producer's batch, which came alone, into the state of the
+// producers, and says what it does to the open transactions.
+func (l *Log) remember(h batch.Header, how addition) transition {
+	producers := &l.appender.producers
+	if how.marker == nil {
+		begins := producers.appended(h, how.nowMs)
+		return transition{begins: begins, txn: unstable{producer: h.ProducerID, first: h.BaseOffset, sinceMs: how.nowMs, marker: undecided}}
+	}
+	first := producers.ended(*how.marker, how.nowMs)
+	if first != noTxn && !how.marker.Commit {
+		l.appender.aborted.commit()
+	}
+	return transition{ends: first != noTxn, first: first, marker: h.BaseOffset}
+}
+
 // wrote publishes the new end of the log to the scheduler and, under OS, to readers.
-func (l *Log) wrote(seg *segment, end int64, next record.Offset, n int64, cfg *Config) {
+func (l *Log) wrote(seg *segment, end int64, next record.Offset, n int64, cfg *Config, change transition) {
 	visible := cfg.durability(l.store.opts.Durability) == OS || l.store.opts.faults.aheadOfDurable
+	stableMoved := false
 	t := &l.tail
 	t.Lock()
 	if !seg.unsynced {
@@ -244,24 +283,28 @@ func (l *Log) wrote(seg *segment, end int64, next record.Offset, n int64, cfg *C
 	}
 	t.bytes += n
 	t.records += int64(next) - l.next.Load()
+	t.unstable.apply(change)
 	seg.size.Store(end)
 	l.next.Store(int64(next))
 	if visible {
 		seg.show(end)
-		l.showLocked(next)
+		stableMoved = l.showLocked(next)
 	}
 	t.Unlock()
 	if visible {
-		l.waiters.wake()
+		l.wakeReaders(stableMoved)
 	}
 }
 
 // showLocked lets readers see the records below next; tail is held. The segments
-// show their bytes first: who reads the new watermark finds them.
-func (l *Log) showLocked(next record.Offset) {
+// show their bytes first: who reads the new watermark finds them. It says whether
+// the last stable offset has moved.
+func (l *Log) showLocked(next record.Offset) (stableMoved bool) {
 	if int64(next) > l.highWatermark.Load() {
 		l.highWatermark.Store(int64(next))
 	}
+	stable := int64(l.tail.unstable.settle(l.HighWatermark()))
+	return l.stable.Swap(stable) != stable
 }
 
 // publishWritten lets readers see all that is written.
@@ -270,9 +313,9 @@ func (l *Log) publishWritten() {
 	for _, seg := range l.view.Load().segments {
 		seg.show(seg.size.Load())
 	}
-	l.showLocked(l.NextOffset())
+	stableMoved := l.showLocked(l.NextOffset())
 	l.tail.Unlock()
-	l.waiters.wake()
+	l.wakeReaders(stableMoved)
 }
 
 // Wait returns nil once the records are as safe as the topic's durability

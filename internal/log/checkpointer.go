@@ -103,16 +103,23 @@ func (l *Log) checkpointTarget() (t checkpointTarget, changed bool) {
 	a := &l.appender
 	t = checkpointTarget{log: l, point: l.NextOffset()}
 	if a.producers.changed {
-		t.snapshot = a.producers.encode()
+		t.snapshot = l.encodeProducers()
 		a.producers.changed = false
 	}
 	a.index.warn(l, a.index.flush())
 	t.indexed, a.sealed = a.sealed, nil
-	if a.index.dirty {
+	if a.index.dirty || a.aborted.dirty {
 		t.indexed = append(t.indexed, a.index.seg)
-		a.index.dirty = false
+		a.index.dirty, a.aborted.dirty = false, false
 	}
 	return t, true
+}
+
+// encodeProducers is the snapshot of the producers as they are. The appender is held.
+func (l *Log) encodeProducers() []byte {
+	a := &l.appender
+	a.producers.aborted = a.aborted.mark()
+	return a.producers.encode()
 }
 
 // syncIndexes makes the index entries below the points durable. Where that
@@ -212,7 +219,7 @@ func (s *segment) syncIndexes() error {
 	for _, index := range []struct {
 		h    *handle
 		kind fileKind
-	}{{&s.index, indexFile}, {&s.times, timesFile}} {
+	}{{&s.index, indexFile}, {&s.times, timesFile}, {&s.txns, txnFile}} {
 		f, err := s.openIndex(index.h, index.kind)
 		if err != nil {
 			return unlessRetired(err)

@@ -95,7 +95,7 @@ func (l *Log) writeLast() (changed bool, err error) {
 	}
 	if a.producers.changed {
 		changed = true
-		if err := putFile(l.store.fsys, l.snapshotPath(l.NextOffset()), a.producers.encode(), false); err != nil {
+		if err := putFile(l.store.fsys, l.snapshotPath(l.NextOffset()), l.encodeProducers(), false); err != nil {
 			return changed, err
 		}
 	}

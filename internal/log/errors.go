@@ -23,6 +23,21 @@ var (
 	// ErrStaleEpoch means that a newer epoch of the same producer has written.
 	ErrStaleEpoch = errors.New("log: producer epoch is stale")
 
+	// ErrTxnNotVerified means that a transactional batch begins a transaction of
+	// which the coordinator has not said that this partition is part.
+	ErrTxnNotVerified = errors.New("log: transaction is not verified")
+
+	// ErrTxnState means that a producer with an open transaction sent a batch that
+	// is not part of it.
+	ErrTxnState = errors.New("log: batch does not fit the producer's transaction")
+
+	// ErrCoordinatorFenced means that a newer transaction coordinator has written.
+	ErrCoordinatorFenced = errors.New("log: transaction coordinator is fenced")
+
+	// ErrControl means that a control batch was given to Append: only AppendMarker
+	// makes them.
+	ErrControl = errors.New("log: control batches are the broker's own")
+
 	// ErrTooLarge means that one batch exceeds Config.MaxMessageBytes.
 	ErrTooLarge = errors.New("log: batch is too large")
 

@@ -171,7 +171,7 @@ type entryReader struct {
 	file  vfs.File
 	size  int64 // of one entry
 	count int64
-	buf   [timeEntrySize]byte
+	buf   [abortedEntrySize]byte // the largest
 }
 
 func readEntries(f vfs.File, size int64) (entryReader, error) {

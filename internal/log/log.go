@@ -13,7 +13,7 @@ import (
 // Log is one partition. All methods may be called concurrently; readers take no
 // lock and never wait for a writer or for the disk's sync.
 //
-//	start <= highWatermark <= next, durable <= next
+//	stable <= highWatermark <= next, start <= highWatermark, durable <= next
 type Log struct {
 	store   *Store
 	tp      record.TopicPartition
@@ -29,10 +29,12 @@ type Log struct {
 	next          atomic.Int64 // offset that the next record gets
 	durable       atomic.Int64 // first offset that is not on stable storage
 	highWatermark atomic.Int64 // first offset that readers do not see
+	stable        atomic.Int64 // first offset that readers at read_committed do not see; see LastStableOffset
 
 	configured atomic.Bool // the configuration is the topic's own: retention may delete
-	waiters    waiterSet
 	hints      hintSet
+
+	waiters, stableWaiters waiterSet // for the high watermark, for the last stable offset
 
 	// appender serialises what changes the end of the log. It is held while a
 	// write system call runs, never while a sync does.
@@ -40,6 +42,7 @@ type Log struct {
 		sync.Mutex
 		producers producers
 		index     *indexWriter
+		aborted   abortedWriter
 		snapshots []record.Offset // of the producers on disk, ascending
 		sealed    []*segment      // since the last checkpoint, which syncs their indexes
 		rollFrom  int64           // when segment.ms starts to count for the active segment, ms
@@ -54,6 +57,7 @@ type Log struct {
 		newNames bool       // a segment's name is not durable yet
 		bytes    int64      // unsynced
 		records  int64      // unsynced
+		unstable unstableSet
 	}
 
 	scheduled    schedule     // guarded by the scheduler's lock
@@ -124,10 +128,12 @@ func (l *Log) OffsetForEpoch(epoch int32) (int32, record.Offset) {
 
 // ProducerInfo is what is known of one idempotent producer (DescribeProducers).
 type ProducerInfo struct {
-	ID           int64
-	Epoch        int16
-	LastSequence int32
-	LastTimeMs   int64 // when it appended last
+	ID               int64
+	Epoch            int16
+	LastSequence     int32         // -1 when its epoch has no batch here
+	LastTimestamp    int64         // when it appended last, by our clock, in milliseconds
+	CoordinatorEpoch int32         // of its newest transaction marker; -1 without one
+	TxnStart         record.Offset // where its open transaction begins; -1 without one
 }
 
 // Producers are the idempotent producers that the log remembers, by id.
@@ -136,7 +142,10 @@ func (l *Log) Producers() []ProducerInfo {
 	defer l.appender.Unlock()
 	infos := make([]ProducerInfo, 0, len(l.appender.producers.byID))
 	for id, p := range l.appender.producers.byID {
-		infos = append(infos, ProducerInfo{ID: id, Epoch: p.epoch, LastSequence: p.last().lastSequence, LastTimeMs: p.last().timeMs})
+		infos = append(infos, ProducerInfo{
+			ID: id, Epoch: p.epoch, LastSequence: p.lastSequence(), LastTimestamp: p.lastMs,
+			CoordinatorEpoch: p.coordinatorEpoch, TxnStart: p.txnFirst,
+		})
 	}
 	slices.SortFunc(infos, func(a, b ProducerInfo) int { return cmp.Compare(a.ID, b.ID) })
 	return infos
@@ -182,7 +191,7 @@ func (l *Log) fail(cause error) error {
 	if l.failed.CompareAndSwap(nil, &err) {
 		l.store.opts.Logger.Error("partition failed: no more appends until a restart recovers it", "partition", l.tp.String(), "error", cause)
 		l.store.metrics.failed.Inc()
-		l.waiters.wake()
+		l.wakeAll()
 	}
 	return err
 }
@@ -190,7 +199,7 @@ func (l *Log) fail(cause error) error {
 // end makes the log refuse everything from now on, with ErrDeleted or ErrClosed.
 func (l *Log) end(reason error) {
 	l.ended.CompareAndSwap(nil, &reason)
-	l.waiters.wake()
+	l.wakeAll()
 }
 
 // changeView replaces what readers see. The caller must not hold tail.

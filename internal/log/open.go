@@ -150,6 +150,8 @@ func (l *Log) list() (found dirFiles, err error) {
 			}
 			found.segments = append(found.segments, seg)
 			found.bytes += seg.size.Load()
+		} else if base, ok := parseFileName(name, txnFile); ok {
+			found.markAborted(base)
 		} else if off, ok := parseFileName(name, snapshotFile); ok {
 			found.snapshots = append(found.snapshots, off)
 		} else if strings.HasSuffix(name, tempSuffix) {
@@ -163,6 +165,14 @@ func (l *Log) list() (found dirFiles, err error) {
 		}
 	}
 	return found, nil
+}
+
+// markAborted notes the index of aborted transactions of the segment with that
+// base, which is listed before it. One without a segment is of no use to anybody.
+func (d *dirFiles) markAborted(base record.Offset) {
+	if n := len(d.segments); n > 0 && d.segments[n-1].base == base {
+		d.segments[n-1].txnsFound = true
+	}
 }
 
 func (l *Log) listSegment(base record.Offset) (*segment, error) {
@@ -279,6 +289,7 @@ func (l *Log) open(s *scan, start record.Offset) {
 	l.highWatermark.Store(int64(s.next))
 	l.checkpointed.Store(int64(s.point))
 	l.appender.index = s.index
+	l.appender.aborted = abortedWriter{seg: s.segments[len(s.segments)-1]}
 	l.appender.rollFrom = unknownAge
 	l.recovered = recovered{touched: s.touched, cut: s.cut}
 }

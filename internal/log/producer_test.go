@@ -47,7 +47,7 @@ func TestProducerDecisions(t *testing.T) {
 			next := record.Offset(0)
 			for i, step := range steps {
 				h := sequenced(step.epoch, step.first, step.count, next)
-				repeated, duplicate, err := s.decide(h)
+				repeated, duplicate, err := s.decide(h, AppendOptions{})
 				if !errors.Is(err, step.want) || err != nil && step.want == nil {
 					t.Fatalf("step %d: %v, want %v", i, err, step.want)
 				}
@@ -79,7 +79,7 @@ func TestProducersAppendEachBatchOnce(t *testing.T) {
 			if len(log) > 0 && rapid.Bool().Draw(t, "retry") {
 				i := rapid.IntRange(0, len(log)-1).Draw(t, "which")
 				old := log[i]
-				repeated, duplicate, err := s.decide(sequenced(0, old.first, old.count, offset))
+				repeated, duplicate, err := s.decide(sequenced(0, old.first, old.count, offset), AppendOptions{})
 				kept := len(log)-i <= keptBatches
 				switch {
 				case kept && (!duplicate || err != nil || repeated.lastOffset != old.last):
@@ -91,7 +91,7 @@ func TestProducersAppendEachBatchOnce(t *testing.T) {
 			}
 			count := rapid.Int32Range(1, 5).Draw(t, "count")
 			h := sequenced(0, next, count, offset)
-			if _, duplicate, err := s.decide(h); duplicate || err != nil {
+			if _, duplicate, err := s.decide(h, AppendOptions{}); duplicate || err != nil {
 				t.Fatalf("batch at %d: duplicate %v, %v", next, duplicate, err)
 			}
 			s.appended(h, 0)

@@ -24,19 +24,29 @@ import (
 //
 // The result is a copy: it stays valid whatever happens to the log.
 func (l *Log) Read(off record.Offset, maxBytes int, buf []byte) ([]byte, error) {
+	return l.readBelow(l.HighWatermark, off, maxBytes, buf)
+}
+
+// ReadCommitted is Read below the last stable offset. The records of aborted
+// transactions are given too: Aborted says which they are.
+func (l *Log) ReadCommitted(off record.Offset, maxBytes int, buf []byte) ([]byte, error) {
+	return l.readBelow(l.LastStableOffset, off, maxBytes, buf)
+}
+
+func (l *Log) readBelow(bound func() record.Offset, off record.Offset, maxBytes int, buf []byte) ([]byte, error) {
 	for {
 		if err := l.unreadable(); err != nil {
 			return buf, err
 		}
-		highWatermark := l.HighWatermark() // before the view, which then holds all below it
+		limit := bound() // before the view, which then holds all below it
 		v := l.view.Load()
 		if off < v.start || off > l.NextOffset() {
 			return buf, outOfRange(l, off)
 		}
-		if off >= highWatermark {
+		if off >= limit {
 			return buf, nil
 		}
-		r := reader{log: l, off: off, highWatermark: highWatermark, maxBytes: maxBytes}
+		r := reader{log: l, off: off, limit: limit, maxBytes: maxBytes}
 		data, err := r.read(v, buf)
 		if errors.Is(err, errRetired) {
 			continue // retention removed the segment: the new view knows
@@ -59,10 +69,10 @@ func (l *Log) unreadable() error {
 
 // reader is one Read in progress.
 type reader struct {
-	log           *Log
-	off           record.Offset
-	highWatermark record.Offset
-	maxBytes      int
+	log      *Log
+	off      record.Offset
+	limit    record.Offset // nothing at or above it
+	maxBytes int
 }
 
 func (r *reader) read(v *view, buf []byte) ([]byte, error) {
@@ -137,15 +147,14 @@ func extend(f vfs.File, position int64, n int, buf []byte) ([]byte, error) {
 	return buf[:start+got], err
 }
 
-// accept is how many bytes of b are whole, sound batches below the high
-// watermark, of which the first starts at next, and the offset behind them. The
+// accept is how many bytes of b are whole, sound batches below the limit, of which the first starts at next, and the offset behind them. The
 // error says why the first batch is not accepted.
 func (r *reader) accept(b []byte, next record.Offset) (n int, after record.Offset, err error) {
 	epochs := r.log.epochs.Load()
 	if len(b) == 0 {
 		return 0, next, bad("the file ends before its records do")
 	}
-	for n < len(b) && next < r.highWatermark {
+	for n < len(b) && next < r.limit {
 		if n > 0 && len(b)-n < batch.HeaderSize {
 			break // cut by maxBytes
 		}

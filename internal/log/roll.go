@@ -72,6 +72,10 @@ func (l *Log) roll(nowMs int64) error {
 	a := &l.appender
 	a.index.complete(l)
 	a.sealed = append(a.sealed, a.index.seg)
+	if err := a.aborted.seal(); err != nil {
+		l.warn("index of aborted transactions not sealed; the next start makes it anew", err)
+	}
+	a.aborted = abortedWriter{seg: seg}
 	a.index = newIndexWriter(seg, l.config.Load().IndexIntervalBytes)
 	a.rollFrom = nowMs
 	l.tail.Lock()

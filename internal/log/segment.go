@@ -20,6 +20,7 @@ const (
 	dataFile     fileKind = ".log"
 	indexFile    fileKind = ".index"
 	timesFile    fileKind = ".timeindex"
+	txnFile      fileKind = ".txnindex"
 	snapshotFile fileKind = ".snapshot"
 )
 
@@ -41,7 +42,7 @@ func parseFileName(name string, kind fileKind) (record.Offset, bool) {
 // noTimestamp stands for "no record has a timestamp": older than any.
 const noTimestamp = math.MinInt64
 
-// segment is one file of batches with its two indexes. Only the last segment of
+// segment is one file of batches with its indexes. Only the last segment of
 // a log is written. Its fields are read without a lock.
 type segment struct {
 	store *Store
@@ -59,9 +60,12 @@ type segment struct {
 
 	damage atomic.Pointer[[]damage] // what is known to be damaged, by position
 
-	data, index, times handle
+	aborted atomic.Int64 // entries in the index of aborted transactions that count
 
-	unsynced bool // guarded by Log.tail
+	data, index, times, txns handle
+
+	txnsFound bool // a start has found an index of aborted transactions
+	unsynced  bool // guarded by Log.tail
 }
 
 func (s *segment) path(kind fileKind) string { return s.dir + "/" + fileName(s.base, kind) }
@@ -114,7 +118,7 @@ func (s *segment) show(end int64) {
 
 // retire closes the files for good; readers that hold one finish with it.
 func (s *segment) retire() {
-	for _, h := range []*handle{&s.data, &s.index, &s.times} {
+	for _, h := range []*handle{&s.data, &s.index, &s.times, &s.txns} {
 		s.store.handles.retire(h)
 	}
 }
@@ -123,7 +127,7 @@ func (s *segment) retire() {
 // leaves behind is then still recognised as a segment below the log start.
 func (s *segment) removeFiles() error {
 	var failed []error
-	for _, kind := range []fileKind{indexFile, timesFile, dataFile} {
+	for _, kind := range []fileKind{indexFile, timesFile, txnFile, dataFile} {
 		if err := s.store.fsys.Remove(s.path(kind)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			failed = append(failed, err)
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"maps"
-	"math"
 	"slices"
 
 	"millrace/record"
@@ -25,7 +24,12 @@ import (
 //	| current transaction's first offset int64 |
 //
 // Kafka writes one entry per producer. We write one per remembered batch, oldest
-// first: Kafka's reader keeps the last one, ours keeps all.
+// first: Kafka's reader keeps the last one, ours keeps all. A producer without a
+// batch has one entry with sequence and offset -1.
+//
+// The mark of the index of aborted transactions has the form of a producer with
+// id -1 that was active in 1970, whom Kafka's reader drops as expired: its last
+// sequence is the CRC-32C, its last offset the segment, its offset delta the count.
 const (
 	snapshotVersion   = 1
 	snapshotHeader    = 10
@@ -35,15 +39,24 @@ const (
 
 func (s *producers) encode() []byte {
 	entries := 0
+	if s.aborted.count > 0 {
+		entries = 1
+	}
 	for _, p := range s.byID {
-		entries += int(p.count)
+		entries += max(1, int(p.count))
 	}
 	b := make([]byte, crcEnd, snapshotHeader+entries*snapshotEntrySize)
 	b = binary.BigEndian.AppendUint32(b, uint32(entries))
+	if s.aborted.count > 0 {
+		b = s.aborted.append(b)
+	}
 	for _, id := range slices.Sorted(maps.Keys(s.byID)) {
 		p := s.byID[id]
+		if p.count == 0 {
+			b = appendSnapshotEntry(b, id, p, producerBatch{lastSequence: noSequence, lastOffset: -1})
+		}
 		for _, kept := range p.batches[:p.count] {
-			b = appendSnapshotEntry(b, id, p.epoch, kept)
+			b = appendSnapshotEntry(b, id, p, kept)
 		}
 	}
 	binary.BigEndian.PutUint16(b, snapshotVersion)
@@ -51,16 +64,22 @@ func (s *producers) encode() []byte {
 	return b
 }
 
-func appendSnapshotEntry(b []byte, id int64, epoch int16, kept producerBatch) []byte {
+func (m abortedMark) append(b []byte) []byte {
+	return appendSnapshotEntry(b, sealProducer, newProducer(0), producerBatch{
+		lastSequence: int32(m.crc), lastOffset: m.base, delta: int32(m.count),
+	})
+}
+
+func appendSnapshotEntry(b []byte, id int64, p *producer, kept producerBatch) []byte {
 	be := binary.BigEndian
 	b = be.AppendUint64(b, uint64(id))
-	b = be.AppendUint16(b, uint16(epoch))
+	b = be.AppendUint16(b, uint16(p.epoch))
 	b = be.AppendUint32(b, uint32(kept.lastSequence))
 	b = be.AppendUint64(b, uint64(kept.lastOffset))
 	b = be.AppendUint32(b, uint32(kept.delta))
-	b = be.AppendUint64(b, uint64(kept.timeMs))
-	b = be.AppendUint32(b, math.MaxUint32)    // no coordinator epoch: -1
-	return be.AppendUint64(b, math.MaxUint64) // no open transaction: -1
+	b = be.AppendUint64(b, uint64(p.lastMs))
+	b = be.AppendUint32(b, uint32(p.coordinatorEpoch))
+	return be.AppendUint64(b, uint64(p.txnFirst))
 }
 
 // decodeSnapshot reads our snapshots and Kafka's.
@@ -86,15 +105,20 @@ func decodeSnapshot(b []byte) (*producers, error) {
 func (s *producers) restore(e []byte) {
 	be := binary.BigEndian
 	id, epoch := int64(be.Uint64(e)), int16(be.Uint16(e[8:]))
+	kept := producerBatch{lastSequence: int32(be.Uint32(e[10:])), lastOffset: record.Offset(be.Uint64(e[14:])), delta: int32(be.Uint32(e[22:]))}
+	if id == sealProducer {
+		s.aborted = abortedMark{base: kept.lastOffset, count: int64(max(0, kept.delta)), crc: uint32(kept.lastSequence)}
+		return
+	}
 	p := s.byID[id]
 	if p == nil || p.epoch != epoch {
-		p = &producer{epoch: epoch}
+		p = newProducer(epoch)
 		s.byID[id] = p
 	}
-	p.add(producerBatch{
-		lastSequence: int32(be.Uint32(e[10:])),
-		lastOffset:   record.Offset(be.Uint64(e[14:])),
-		delta:        int32(be.Uint32(e[22:])),
-		timeMs:       int64(be.Uint64(e[26:])),
-	})
+	p.lastMs = int64(be.Uint64(e[26:]))
+	p.coordinatorEpoch = int32(be.Uint32(e[34:]))
+	p.txnFirst = max(noTxn, record.Offset(be.Uint64(e[38:])))
+	if kept.lastSequence >= 0 && kept.lastOffset >= 0 {
+		p.add(kept)
+	}
 }

@@ -362,7 +362,7 @@ func (t *syncTarget) finish() {
 		e.seg.show(e.end)
 	}
 	l.durable.Store(int64(t.end)) // rises: one round at a time
-	l.showLocked(t.end)
+	stableMoved := l.showLocked(t.end)
 	l.tail.Unlock()
-	l.waiters.wake()
+	l.wakeReaders(stableMoved)
 }

@@ -72,5 +72,18 @@ func (l *Log) Watch(w *Waiter, seen record.Offset) bool {
 	return true
 }
 
-// Unwatch ends a Watch. A wake-up may already be in w.C.
-func (l *Log) Unwatch(w *Waiter) { l.waiters.remove(w) }
+// Unwatch ends a Watch or WatchStable. A wake-up may already be in w.C.
+func (l *Log) Unwatch(w *Waiter) {
+	l.waiters.remove(w)
+	l.stableWaiters.remove(w)
+}
+
+// wakeReaders wakes those for whom there is something new.
+func (l *Log) wakeReaders(stableMoved bool) {
+	l.waiters.wake()
+	if stableMoved {
+		l.stableWaiters.wake()
+	}
+}
+
+func (l *Log) wakeAll() { l.wakeReaders(true) }
