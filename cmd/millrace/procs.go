@@ -12,6 +12,7 @@ import (
 // more through.
 func spareProcessor() {
 	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.SetDefaultGOMAXPROCS() // which knows of a container's limit, and makes a second call harmless
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 }
