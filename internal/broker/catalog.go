@@ -17,6 +17,8 @@ import (
 var (
 	errTopicExists     = errors.New("topic exists already")
 	errTopicUnknown    = errors.New("no such topic")
+	errTopicIDUnknown  = errors.New("no topic has that ID")
+	errTopicRef        = errors.New("a topic is named by its name or by its ID, one of the two")
 	errTopicInternal   = errors.New("topic belongs to the broker")
 	errTooManyLogs     = errors.New("partition limit of this broker reached")
 	errFewerPartitions = errors.New("a topic's partitions can only grow")
@@ -238,29 +240,40 @@ func (c *catalog) configure(name string, edit func(map[string]string) error, val
 	return nil
 }
 
-// remove deletes the topics: after a nil error neither topic nor records come
-// back. When only the removal of the logs fails they are gone all the same, and
-// the next start finishes the work.
-func (c *catalog) remove(names []string) []error {
+// topicRef names a topic by its name, or by its ID.
+type topicRef struct {
+	name string
+	id   topicID // zero: unknown
+}
+
+// remove deletes the topics and returns which they were; it gives an error for
+// each that was not: after a nil error neither topic nor records come back. When
+// only the removal of the logs fails they are gone all the same, and the next
+// start finishes the work.
+func (c *catalog) remove(refs []topicRef) (removed []*topic, results []error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	results := make([]error, len(names))
+	removed, results = make([]*topic, len(refs)), make([]error, len(refs))
 	var doomed []*topic
 	var marks []stateFile
-	for i, name := range names {
-		t, err := c.ownedByClients(name)
-		if results[i] = err; err != nil || slices.Contains(doomed, t) {
+	for i, ref := range refs {
+		t, err := c.referred(ref)
+		if results[i] = err; err != nil {
+			continue
+		}
+		removed[i] = t
+		if slices.Contains(doomed, t) {
 			continue
 		}
 		mark := t.file(len(t.logs()))
 		mark.Deleting = true
-		doomed, marks = append(doomed, t), append(marks, stateFile{name, mark})
+		doomed, marks = append(doomed, t), append(marks, stateFile{string(t.name), mark})
 	}
 	err := writeStateFiles(c.fsys, topicsDir, marks...)
 	if err != nil {
 		failAll(results, fmt.Errorf("delete %d topics: %w", len(marks), err))
 		if err = c.rewriteLocked(doomed...); err == nil {
-			return results
+			return make([]*topic, len(refs)), results
 		}
 	}
 	// Also when a mark can neither be made nor be taken back: the next start may
@@ -269,7 +282,7 @@ func (c *catalog) remove(names []string) []error {
 		c.hideLocked(t)
 	}
 	c.eraseLocked(doomed, err)
-	return results
+	return removed, results
 }
 
 // rewriteLocked makes the topics' files say what the catalog shows.
@@ -311,11 +324,26 @@ func topicNames(topics []*topic) []string {
 }
 
 func (c *catalog) hideLocked(t *topic) {
-	c.topics.remove(t.name)
+	c.topics.remove(t)
 	c.mu.partitions -= len(t.logs())
 	if t.traffic != &c.others {
 		c.mu.series--
 	}
+}
+
+// referred is ownedByClients for a name or an ID.
+func (c *catalog) referred(ref topicRef) (*topic, error) {
+	if (ref.id == topicID{}) == (ref.name == "") {
+		return nil, errTopicRef
+	}
+	if ref.name != "" {
+		return c.ownedByClients(ref.name)
+	}
+	t := c.topics.identified(ref.id)
+	if t == nil {
+		return nil, fmt.Errorf("%w: %s", errTopicIDUnknown, ref.id)
+	}
+	return c.ownedByClients(string(t.name))
 }
 
 // ownedByClients is the topic, if it exists and clients may change it.

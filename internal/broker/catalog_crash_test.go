@@ -49,7 +49,14 @@ func createStep(partitions int, names ...record.Topic) catalogStep {
 
 func removeStep(names ...string) catalogStep {
 	return catalogStep{fmt.Sprint("remove ", names),
-		func(_ *log.Store, c *catalog) error { return firstOf(c.remove(names)) },
+		func(_ *log.Store, c *catalog) error {
+			var refs []topicRef
+			for _, name := range names {
+				refs = append(refs, topicRef{name: name})
+			}
+			_, errs := c.remove(refs)
+			return firstOf(errs)
+		},
 		func(s catalogState) {
 			for _, name := range names {
 				delete(s, record.Topic(name))

@@ -174,7 +174,7 @@ func (c *catalog) show(t *topic, partitions int, existing []*log.Log) error {
 // of its settings, so nothing of it is deleted by age.
 func (c *catalog) adopt(name record.Topic, logs []*log.Log) error {
 	t := newTopic(name, logs[0].TopicID(), reservedName(string(name)), map[string]string{"retention.ms": "-1"})
-	if t.id == (topicID{}) {
+	if t.id == (topicID{}) || c.topics.identified(t.id) != nil { // or the copy of a topic that is here already
 		t.id = newTopicID()
 	}
 	partitions := 0

@@ -2,8 +2,6 @@ package broker
 
 import (
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"millrace/record"
 )
 
 // deleteTopics removes topics with their records and their groups' offsets. What
@@ -11,16 +9,32 @@ import (
 func (b *Broker) deleteTopics(_ *conn, req *kmsg.DeleteTopicsRequest) reply {
 	return later(func() response {
 		resp := req.ResponseKind().(*kmsg.DeleteTopicsResponse)
-		faults := b.catalog.remove(req.TopicNames)
-		for i, name := range req.TopicNames {
-			err := faults[i]
-			if err == nil {
-				b.groups.topicDeleted(record.Topic(name))
-			}
+		refs := topicsToDelete(req)
+		removed, faults := b.catalog.remove(refs)
+		for i, ref := range refs {
 			r := kmsg.NewDeleteTopicsResponseTopic()
-			r.Topic, r.ErrorCode, r.ErrorMessage = kmsg.StringPtr(name), codeOf(err), textOf(err)
+			if ref.name != "" {
+				r.Topic = &ref.name
+			}
+			r.TopicID, r.ErrorCode, r.ErrorMessage = ref.id, codeOf(faults[i]), textOf(faults[i])
+			if t := removed[i]; t != nil && faults[i] == nil {
+				b.groups.topicDeleted(t.name)
+				r.Topic, r.TopicID = kmsg.StringPtr(string(t.name)), t.id
+			}
 			resp.Topics = append(resp.Topics, r)
 		}
 		return resp
 	})
+}
+
+// topicsToDelete is what the request names: from version 6 by name or by ID.
+func topicsToDelete(req *kmsg.DeleteTopicsRequest) []topicRef {
+	var refs []topicRef
+	for _, name := range req.TopicNames {
+		refs = append(refs, topicRef{name: name})
+	}
+	for _, t := range req.Topics {
+		refs = append(refs, topicRef{name: orEmpty(t.Topic), id: t.TopicID})
+	}
+	return refs
 }

@@ -65,19 +65,20 @@ func (call *fetchCall) find() {
 	call.wanted = call.wanted[:0]
 	for i := range call.req.Topics {
 		asked := &call.req.Topics[i]
-		t := call.c.b.catalog.topics.find(asked.Name)
+		t, err := call.c.b.catalog.topics.lookup(asked.Name, (*topicID)(asked.ID))
 		for j := range asked.Partitions {
-			call.wanted = append(call.wanted, findWanted(t, &asked.Partitions[j]))
+			call.wanted = append(call.wanted, findWanted(t, err, &asked.Partitions[j]))
 		}
 	}
 	clear(call.req.Topics) // they point into the frame
 }
 
-func findWanted(t *topic, asked *wire.FetchPartition) wanted {
-	w := wanted{topic: t, seen: record.Offset(asked.Offset), fault: errTopicUnknown}
+func findWanted(t *topic, err error, asked *wire.FetchPartition) wanted {
+	w := wanted{topic: t, seen: record.Offset(asked.Offset), fault: err}
 	if t == nil {
 		return w
 	}
+	w.fault = errTopicUnknown
 	if w.log = t.log(asked.Partition); w.log != nil {
 		w.fault = checkEpoch(w.log, asked.CurrentLeaderEpoch)
 	}
@@ -197,12 +198,26 @@ func (call *fetchCall) readPartition(i int) {
 	w, asked, result := &call.wanted[i], &call.req.Partitions[i], &call.resp.Partitions[i]
 	*result = wire.FetchResult{
 		Partition: asked.Partition, HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1,
-		DivergingEpoch: -1, DivergingEndOffset: -1,
+		DivergingEpoch: -1, DivergingEndOffset: -1, LeaderID: -1, LeaderEpoch: -1,
 	}
 	if w.fault == nil {
 		w.fault = w.read(asked, result, call.buffer)
 	}
 	result.ErrorCode = codeOf(w.fault)
+	if errors.Is(w.fault, errFencedEpoch) && call.req.Version >= fetchNamesLeader {
+		call.nameLeader(w.log, result)
+	}
+}
+
+// fetchNamesLeader is the first Fetch version whose client learns the leader from
+// the answer itself, without asking for metadata (KIP-951).
+const fetchNamesLeader = 16
+
+func (call *fetchCall) nameLeader(l *log.Log, result *wire.FetchResult) {
+	node := &call.resp.Leader
+	node.ID = call.c.b.cfg.NodeID
+	node.Host, node.Port = call.c.advertised()
+	result.LeaderID, result.LeaderEpoch = node.ID, l.LeaderEpoch()
 }
 
 func (w *wanted) read(asked *wire.FetchPartition, result *wire.FetchResult, buffer *fetchBuffer) error {

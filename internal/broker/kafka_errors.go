@@ -51,6 +51,8 @@ var kafkaCodes = []kafkaCode{
 	{errUnknownEpoch, kerr.UnknownLeaderEpoch},
 	{errTopicExists, kerr.TopicAlreadyExists},
 	{errTopicUnknown, kerr.UnknownTopicOrPartition},
+	{errTopicIDUnknown, kerr.UnknownTopicID},
+	{errTopicRef, kerr.InvalidRequest},
 	{errTopicInternal, kerr.InvalidTopicException},
 	{errTooManyLogs, kerr.InvalidPartitions},
 	{errFewerPartitions, kerr.InvalidPartitions},

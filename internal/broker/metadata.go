@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -11,6 +12,10 @@ import (
 	"millrace/internal/wire"
 	"millrace/record"
 )
+
+// firstMetadataByID is the first Metadata version that may ask by topic ID. The
+// IDs stand in the answers, and the place for them in requests, from 10 on.
+const firstMetadataByID = 12
 
 // notAsked stands for authorized operations that nobody asked for.
 const notAsked = math.MinInt32
@@ -24,11 +29,7 @@ func (b *Broker) metadata(c *conn, req *request) reply {
 		return refuse(err)
 	}
 	call := metadataCall{b: b, c: c, ask: ask, autoCreate: ask.AllowAutoTopicCreation && !b.cfg.DisableAutoCreate}
-	for _, topic := range ask.Topics { // the frame ends with this call
-		call.names = append(call.names, string(topic.Name))
-	}
-	call.ask.Topics = nil
-	call.names = distinct(call.names)
+	call.collect()
 	return call.run
 }
 
@@ -38,7 +39,28 @@ type metadataCall struct {
 	c          *conn
 	ask        wire.MetadataRequest
 	names      []string
+	ids        []topicID // when there are any, names do not count (KIP-516)
+	fault      error     // why the request as a whole is refused
 	autoCreate bool
+}
+
+// collect copies out of the frame, which ends with the handler, what is asked for.
+func (call *metadataCall) collect() {
+	for i, name := range call.ask.Topics {
+		byID := len(call.ask.IDs) > 0 && *call.ask.IDs[i] != topicID{}
+		if byID {
+			call.ids = append(call.ids, *call.ask.IDs[i])
+		}
+		if name == nil && !byID || (name == nil || byID) && call.ask.Version < firstMetadataByID {
+			call.fault = refused(kerr.InvalidRequest, fmt.Sprintf("a topic is asked for by its name, or from version %d by its ID", firstMetadataByID))
+		}
+		call.names = append(call.names, string(name))
+	}
+	call.ask.Topics, call.ask.IDs = nil, nil
+	call.names, call.ids = distinct(call.names), distinct(call.ids)
+	if len(call.ids) > 0 && call.fault == nil {
+		call.names = nil
+	}
 }
 
 // run is the reply.
@@ -46,9 +68,12 @@ func (call *metadataCall) run(ctx context.Context) (response, error) {
 	b := call.b
 	var topics []*topic
 	var faults map[string]error
-	if call.ask.AllTopics {
+	switch {
+	case call.fault != nil:
+		return call.refused(), nil
+	case call.ask.AllTopics:
 		topics = b.catalog.topics.all()
-	} else if call.autoCreate {
+	case call.autoCreate:
 		faults = b.createMissing(call.names)
 	}
 	for _, name := range call.names {
@@ -56,7 +81,22 @@ func (call *metadataCall) run(ctx context.Context) (response, error) {
 			topics = append(topics, t)
 		}
 	}
+	for _, id := range call.ids {
+		if t := b.catalog.topics.identified(id); t != nil {
+			topics = append(topics, t)
+		}
+	}
 	return b.largeAnswer(metadataBytes(topics), func() wire.Response { return call.build(topics, faults) })(ctx)
+}
+
+// refused names every topic with the request's fault.
+func (call *metadataCall) refused() response {
+	resp := kmsg.NewPtrMetadataResponse()
+	resp.Version, resp.AuthorizedOperations = call.ask.Version, notAsked
+	for _, name := range call.names {
+		resp.Topics = append(resp.Topics, noTopic(name, call.fault))
+	}
+	return resp
 }
 
 // metadataBytes is about what the answer holds, decoded and encoded.
@@ -81,13 +121,19 @@ func (call *metadataCall) build(topics []*topic, faults map[string]error) wire.R
 		resp.AuthorizedOperations = allOperations(clusterOperations)
 	}
 	found := make(map[string]bool, len(topics))
+	foundIDs := make(map[topicID]bool, len(call.ids))
 	for _, t := range topics {
-		found[string(t.name)] = true
+		found[string(t.name)], foundIDs[t.id] = true, true
 		resp.Topics = append(resp.Topics, b.describeTopic(t, call.ask.IncludeTopicAuthorizedOperations))
 	}
 	for _, name := range call.names {
 		if !found[name] {
 			resp.Topics = append(resp.Topics, noTopic(name, faults[name]))
+		}
+	}
+	for _, id := range call.ids {
+		if !foundIDs[id] {
+			resp.Topics = append(resp.Topics, noTopicID(id))
 		}
 	}
 	return resp
@@ -131,13 +177,21 @@ func noTopic(name string, fault error) kmsg.MetadataResponseTopic {
 	topic.Topic = &name
 	topic.AuthorizedOperations = notAsked
 	switch {
-	case record.Topic(name).Validate() != nil:
-		topic.ErrorCode = kerr.InvalidTopicException.Code
 	case fault != nil:
 		topic.ErrorCode = codeOf(fault)
+	case record.Topic(name).Validate() != nil:
+		topic.ErrorCode = kerr.InvalidTopicException.Code
 	default:
 		topic.ErrorCode = kerr.UnknownTopicOrPartition.Code
 	}
+	return topic
+}
+
+// noTopicID says that there is none of that ID.
+func noTopicID(id topicID) kmsg.MetadataResponseTopic {
+	topic := kmsg.NewMetadataResponseTopic()
+	topic.TopicID, topic.ErrorCode = id, codeOf(errTopicIDUnknown)
+	topic.AuthorizedOperations = notAsked
 	return topic
 }
 

@@ -75,7 +75,7 @@ func TestTopicSeriesAreBounded(t *testing.T) {
 		t.Errorf("the other topics have %d records, want 50", others)
 	}
 	last := fmt.Sprintf("t%04d", maxTopicSeries+49)
-	if errs := b.catalog.remove([]string{last}); errs[0] != nil {
+	if _, errs := b.catalog.remove([]topicRef{{name: last}}); errs[0] != nil {
 		t.Fatal(errs[0])
 	}
 	if others := b.catalog.others.produced.records.Load(); others != 50 {

@@ -11,18 +11,20 @@ import (
 	"millrace/record"
 )
 
-// Versions between which OffsetCommit may carry a retention of its own, and the
-// first one that knows GROUP_ID_NOT_FOUND.
+// Versions between which OffsetCommit may carry a retention of its own, the first
+// one that knows GROUP_ID_NOT_FOUND, and the first one that names topics by ID.
 const (
 	firstCommitRetention = 2
 	lastCommitRetention  = 4
 	commitKnowsNoGroup   = 9
+	commitsByTopicID     = 10
 )
 
 // offsetCommit stores positions. All of them are one batch, and the reply waits
 // for one sync (C3).
 func (g *groups) offsetCommit(_ *conn, req *kmsg.OffsetCommitRequest) reply {
 	resp := offsetCommitResponse(req)
+	g.nameTopics(req, resp)
 	w, err := g.commit(req, resp)
 	return func(context.Context) (response, error) {
 		if err == nil {
@@ -40,7 +42,7 @@ func offsetCommitResponse(req *kmsg.OffsetCommitRequest) *kmsg.OffsetCommitRespo
 	resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
 	for _, t := range req.Topics {
 		rt := kmsg.NewOffsetCommitResponseTopic()
-		rt.Topic = t.Topic
+		rt.Topic, rt.TopicID = t.Topic, t.TopicID
 		for _, p := range t.Partitions {
 			rp := kmsg.NewOffsetCommitResponseTopicPartition()
 			rp.Partition = p.Partition
@@ -49,6 +51,23 @@ func offsetCommitResponse(req *kmsg.OffsetCommitRequest) *kmsg.OffsetCommitRespo
 		resp.Topics = append(resp.Topics, rt)
 	}
 	return resp
+}
+
+// nameTopics gives the topics that the request names by ID their names, and
+// notes in resp where there is no topic of that ID.
+func (g *groups) nameTopics(req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse) {
+	if req.Version < commitsByTopicID {
+		return
+	}
+	for i := range req.Topics {
+		if t := g.b.catalog.topics.identified(req.Topics[i].TopicID); t != nil {
+			req.Topics[i].Topic = string(t.name)
+			continue
+		}
+		for j := range resp.Topics[i].Partitions {
+			resp.Topics[i].Partitions[j].ErrorCode = kerr.UnknownTopicID.Code
+		}
+	}
 }
 
 // failCommit gives the code to all partitions that had no error of their own.
@@ -125,6 +144,9 @@ func (lg *liveGroup) stage(req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommi
 	expires := expiryOf(req, at)
 	for i, t := range req.Topics {
 		for j, p := range t.Partitions {
+			if resp.Topics[i].Partitions[j].ErrorCode != 0 {
+				continue
+			}
 			metadata := orEmpty(p.Metadata)
 			if !lg.topicPartitionExists(t.Topic, p.Partition) {
 				resp.Topics[i].Partitions[j].ErrorCode = kerr.UnknownTopicOrPartition.Code

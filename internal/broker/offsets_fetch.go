@@ -15,6 +15,7 @@ import (
 const (
 	fetchHasTopLevelError = 2
 	fetchesByGroup        = 8
+	fetchesByTopicID      = 10
 )
 
 // offsetFetch tells where groups are. What was appended before counts, and the
@@ -24,7 +25,7 @@ func (g *groups) offsetFetch(_ *conn, req *kmsg.OffsetFetchRequest) reply {
 	asked := groupsAsked(req)
 	found := make([]fetchedGroup, len(asked))
 	for i, a := range asked {
-		found[i] = g.fetchGroup(a)
+		found[i] = g.fetchGroup(a, req.Version >= fetchesByTopicID)
 	}
 	return func(context.Context) (response, error) {
 		resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
@@ -82,7 +83,9 @@ func (f *fetchedGroup) await(b *Broker) {
 	}
 }
 
-func (g *groups) fetchGroup(asked kmsg.OffsetFetchRequestGroup) fetchedGroup {
+// fetchGroup collects what is asked for. byID says that the client knows topics by
+// their IDs only.
+func (g *groups) fetchGroup(asked kmsg.OffsetFetchRequestGroup, byID bool) fetchedGroup {
 	f := fetchedGroup{OffsetFetchResponseGroup: kmsg.NewOffsetFetchResponseGroup()}
 	f.Group = asked.Group
 	lg := g.lockGroup(asked.Group)
@@ -90,18 +93,43 @@ func (g *groups) fetchGroup(asked kmsg.OffsetFetchRequestGroup) fetchedGroup {
 		defer lg.unlock()
 		f.written = lg.mu.written
 		if asked.Topics == nil {
-			asked.Topics = lg.committedTopics()
+			asked.Topics = g.identify(lg.committedTopics(), byID)
 		}
 	}
 	for _, t := range asked.Topics {
 		rt := kmsg.NewOffsetFetchResponseGroupTopic()
-		rt.Topic = t.Topic
+		rt.Topic, rt.TopicID = t.Topic, t.TopicID
+		known := g.b.catalog.topics.identified(t.TopicID)
+		if known != nil {
+			rt.Topic = string(known.name)
+		}
 		for _, p := range t.Partitions {
-			rt.Partitions = append(rt.Partitions, lg.show(t.Topic, p))
+			shown := lg.show(rt.Topic, p)
+			if byID && known == nil {
+				shown = fetchedPartition(p)
+				shown.ErrorCode = kerr.UnknownTopicID.Code
+			}
+			rt.Partitions = append(rt.Partitions, shown)
 		}
 		f.Topics = append(f.Topics, rt)
 	}
 	return f
+}
+
+// identify gives topics their IDs, if the client wants them; then one that is
+// gone cannot be shown.
+func (g *groups) identify(topics []kmsg.OffsetFetchRequestGroupTopic, wanted bool) []kmsg.OffsetFetchRequestGroupTopic {
+	if !wanted {
+		return topics
+	}
+	kept := topics[:0]
+	for _, asked := range topics {
+		if t := g.b.catalog.topics.named(asked.Topic); t != nil {
+			asked.TopicID = t.id
+			kept = append(kept, asked)
+		}
+	}
+	return kept
 }
 
 // committedTopics asks for everything that the group has committed.

@@ -99,9 +99,13 @@ func (call *produceCall) append() {
 	next := 0
 	for i := range call.req.Topics {
 		asked := &call.req.Topics[i]
-		t := call.b.catalog.topics.find(asked.Name)
+		t, unknown := call.b.catalog.topics.lookup(asked.Name, (*topicID)(asked.ID))
 		for j := range asked.Partitions {
-			if err := call.appendTo(t, asked.Name, &asked.Partitions[j], next); err != nil {
+			err := unknown
+			if err == nil {
+				err = call.appendTo(t, &asked.Partitions[j], next)
+			}
+			if err != nil {
 				call.fail(next, err)
 			}
 			next++
@@ -117,11 +121,8 @@ func (call *produceCall) fail(result int, err error) {
 
 // appendTo appends one partition's records, whose bytes stay as they came but
 // for the few that belong to the broker (P2).
-func (call *produceCall) appendTo(t *topic, name []byte, asked *wire.ProducePartition, result int) error {
-	switch {
-	case t == nil:
-		return fmt.Errorf("%w: %s", errTopicUnknown, name)
-	case t.internal:
+func (call *produceCall) appendTo(t *topic, asked *wire.ProducePartition, result int) error {
+	if t.internal {
 		return fmt.Errorf("%w: %s", errTopicInternal, t.name)
 	}
 	l, err := t.partition(asked.Partition)

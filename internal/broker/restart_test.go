@@ -1,6 +1,8 @@
 package broker_test
 
 import (
+	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -142,6 +144,14 @@ func TestTruncationIsTold(t *testing.T) {
 	fetch.Topics[0].Partitions[0].CurrentLeaderEpoch = read.LeaderEpoch
 	if r := c.fetch(fetch); r.ErrorCode != 74 {
 		t.Errorf("a fetch with the old epoch: code %d, want FENCED_LEADER_EPOCH (74)", r.ErrorCode)
+	}
+	fetch.Topics[0].TopicID = c.topicID("a")
+	resp := call[*kmsg.FetchResponse](c, 16, fetch) // from which on the client is told more (KIP-951)
+	if r := resp.Topics[0].Partitions[0]; r.ErrorCode != 74 || r.CurrentLeader.LeaderEpoch != read.LeaderEpoch+1 || r.CurrentLeader.LeaderID != 1 {
+		t.Errorf("a fetch with the old epoch: code %d, current leader %+v", r.ErrorCode, r.CurrentLeader)
+	}
+	if len(resp.Brokers) != 1 || resp.Brokers[0].NodeID != 1 || net.JoinHostPort(resp.Brokers[0].Host, fmt.Sprint(resp.Brokers[0].Port)) != again.addr {
+		t.Errorf("the leader's address: %+v, want %s", resp.Brokers, again.addr)
 	}
 }
 

@@ -128,11 +128,12 @@ func (t *topic) log(p int32) *log.Log {
 // settings are the topic's explicit settings. The map must not be changed.
 func (t *topic) settings() map[string]string { return *t.explicit.Load() }
 
-// topicTable finds topics by name without a lock. Writers copy one shard, which
-// stays small also with 10,000 topics, and are serialised by their caller.
+// topicTable finds topics by name or ID without a lock. Writers copy one shard,
+// which stays small also with 10,000 topics, and are serialised by their caller.
 type topicTable struct {
 	seed   maphash.Seed
 	shards [topicShards]atomic.Pointer[map[string]*topic]
+	byID   [topicShards]atomic.Pointer[map[topicID]*topic]
 }
 
 const topicShards = 128
@@ -141,6 +142,7 @@ func newTopicTable() *topicTable {
 	t := &topicTable{seed: maphash.MakeSeed()}
 	for i := range t.shards {
 		t.shards[i].Store(&map[string]*topic{})
+		t.byID[i].Store(&map[topicID]*topic{})
 	}
 	return t
 }
@@ -155,20 +157,46 @@ func (t *topicTable) named(name string) *topic {
 	return (*t.shards[maphash.String(t.seed, name)%topicShards].Load())[name]
 }
 
-// change publishes a copy of the name's shard after edit.
-func (t *topicTable) change(name string, edit func(map[string]*topic)) {
-	shard := &t.shards[maphash.String(t.seed, name)%topicShards]
-	next := maps.Clone(*shard.Load())
-	edit(next)
-	shard.Store(&next)
+// lookup is find, or identified where the request names the topic by ID. The
+// error is nil, errTopicUnknown or errTopicIDUnknown, and says what was asked.
+func (t *topicTable) lookup(name []byte, id *topicID) (*topic, error) {
+	if id == nil {
+		if found := t.find(name); found != nil {
+			return found, nil
+		}
+		return nil, fmt.Errorf("%w: %s", errTopicUnknown, name)
+	}
+	if found := t.identified(*id); found != nil {
+		return found, nil
+	}
+	return nil, fmt.Errorf("%w: %s", errTopicIDUnknown, *id)
+}
+
+// identified is the topic of that ID, or nil.
+func (t *topicTable) identified(id topicID) *topic { return (*t.idShard(id).Load())[id] }
+
+// idShard takes the bits of an ID that are random in every kind of UUID.
+func (t *topicTable) idShard(id topicID) *atomic.Pointer[map[topicID]*topic] {
+	return &t.byID[id[len(id)-1]%topicShards]
 }
 
 func (t *topicTable) put(tp *topic) {
-	t.change(string(tp.name), func(m map[string]*topic) { m[string(tp.name)] = tp })
+	name := string(tp.name)
+	edit(&t.shards[maphash.String(t.seed, name)%topicShards], func(m map[string]*topic) { m[name] = tp })
+	edit(t.idShard(tp.id), func(m map[topicID]*topic) { m[tp.id] = tp })
 }
 
-func (t *topicTable) remove(name record.Topic) {
-	t.change(string(name), func(m map[string]*topic) { delete(m, string(name)) })
+func (t *topicTable) remove(tp *topic) {
+	name := string(tp.name)
+	edit(&t.shards[maphash.String(t.seed, name)%topicShards], func(m map[string]*topic) { delete(m, name) })
+	edit(t.idShard(tp.id), func(m map[topicID]*topic) { delete(m, tp.id) })
+}
+
+// edit publishes a changed copy of the shard.
+func edit[K comparable](shard *atomic.Pointer[map[K]*topic], change func(map[K]*topic)) {
+	next := maps.Clone(*shard.Load())
+	change(next)
+	shard.Store(&next)
 }
 
 // all is every topic, by name.

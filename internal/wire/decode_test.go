@@ -144,9 +144,16 @@ func compareMetadataRequest(t *testing.T, got *wire.MetadataRequest, version int
 	}
 	equal(t, "all topics", got.AllTopics, all)
 	equal(t, "topics", len(got.Topics), len(want.Topics))
-	for i, topic := range got.Topics {
-		equalText(t, "topic", topic.Name, want.Topics[i].Topic)
-		equalID(t, topic.ID, version >= 10, want.Topics[i].TopicID)
+	for i, name := range got.Topics {
+		equalText(t, "topic", name, want.Topics[i].Topic)
+	}
+	for i, id := range got.IDs {
+		equalID(t, id, true, want.Topics[i].TopicID)
+	}
+	if version >= 10 {
+		equal(t, "IDs", len(got.IDs), len(want.Topics))
+	} else {
+		equal(t, "IDs", len(got.IDs), 0)
 	}
 	equal(t, "auto creation", got.AllowAutoTopicCreation, version < 4 || want.AllowAutoTopicCreation)
 	equal(t, "cluster operations", got.IncludeClusterAuthorizedOperations, want.IncludeClusterAuthorizedOperations)

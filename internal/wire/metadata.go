@@ -2,25 +2,22 @@ package wire
 
 // MetadataRequest is a decoded Metadata request. It has a decoder of its own,
 // because it is the one request in which honest clients send thousands of tiny
-// elements: a topic takes 32 bytes here, and kmsg takes 50 and the name.
+// elements: a topic name takes 24 bytes here, and kmsg takes 50 and the name.
 //
 // Names and IDs are parts of the frame: they are valid until the frame is released. A
 // MetadataRequest may be decoded into again. The zero value is ready.
 type MetadataRequest struct {
 	Version                            int16
-	AllTopics                          bool // an empty list in version 0, null from version 1
-	Topics                             []MetadataTopic
-	AllowAutoTopicCreation             bool // true before version 4, which cannot say
-	IncludeClusterAuthorizedOperations bool // versions 8 to 10
+	AllTopics                          bool       // an empty list in version 0, null from version 1
+	Topics                             [][]byte   // names; nil: null, which a name may be from version 10
+	IDs                                []*TopicID // one for each of Topics; none before version 10, all zero where the name counts
+	AllowAutoTopicCreation             bool       // true before version 4, which cannot say
+	IncludeClusterAuthorizedOperations bool       // versions 8 to 10
 	IncludeTopicAuthorizedOperations   bool
 }
 
-// MetadataTopic is one topic that is asked for: by its name, or from version 10
-// by its ID.
-type MetadataTopic struct {
-	Name []byte   // nil: null, which it may be from version 10
-	ID   *TopicID // nil before version 10; all zero where the name counts
-}
+// metadataTopicIDs is the first version in which a topic has a place for its ID.
+const metadataTopicIDs = 10
 
 // metadataTopics is the place of the topics in walker.counts.
 const metadataTopics = 0
@@ -37,12 +34,15 @@ func (r *MetadataRequest) Decode(h Header, body []byte) error {
 	count := c.count()
 	r.AllTopics = count < 0 || count == 0 && h.Version == 0
 	r.Topics = resized(r.Topics, w.counts[metadataTopics])
+	r.IDs = r.IDs[:0]
+	if h.Version >= metadataTopicIDs {
+		r.IDs = resized(r.IDs, len(r.Topics))
+	}
 	for i := range r.Topics {
-		t := &r.Topics[i]
-		if t.ID = nil; h.Version >= 10 {
-			t.ID = c.uuid()
+		if h.Version >= metadataTopicIDs {
+			r.IDs[i] = c.uuid()
 		}
-		t.Name = c.text()
+		r.Topics[i] = c.text()
 		c.skipTags()
 	}
 	r.AllowAutoTopicCreation = h.Version < 4 || c.boolean()

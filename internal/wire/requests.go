@@ -111,10 +111,10 @@ func listOffsetsSchema() request {
 
 func metadataSchema() request {
 	return request{key: 3, min: 0, max: 13, flexible: 9, name: "Metadata", fields: []field{
-		lean[MetadataTopic](structs[kmsg.MetadataRequestTopic]("Topics",
-			uuid("TopicId").from(10),
+		leanMore[*TopicID](metadataTopicIDs, lean[[]byte](structs[kmsg.MetadataRequestTopic]("Topics",
+			uuid("TopicId").from(metadataTopicIDs),
 			str("Name").pointer().nullable(10),
-		)).nullable(1),
+		))).nullable(1),
 		boolean("AllowAutoTopicCreation").from(4),
 		boolean("IncludeClusterAuthorizedOperations").from(8).until(10),
 		boolean("IncludeTopicAuthorizedOperations").from(8),

@@ -45,7 +45,10 @@ type field struct {
 	bare     bool    // elements are plain values: no tag section follows each
 	elemHeap int     // bytes that kmsg allocates per element, or for a group that may be null, without its strings
 	leanHeap int     // the same of this package's own decoder
+	leanMore int     // what it allocates on top of that from version leanMoreFrom on
 	boxed    bool    // kmsg holds the string behind a pointer even where it cannot be null
+
+	leanMoreFrom int16
 }
 
 const noTag = -1
@@ -107,6 +110,12 @@ func object[E any](name string, fields ...field) field {
 // element.
 func lean[L any](f field) field {
 	f.leanHeap = int(unsafe.Sizeof(*new(L)))
+	return f
+}
+
+// leanMore says that from that version on it uses an L more for each.
+func leanMore[L any](version int16, f field) field {
+	f.leanMoreFrom, f.leanMore = version, int(unsafe.Sizeof(*new(L)))
 	return f
 }
 
@@ -180,6 +189,9 @@ func (c *compiler) node(f field) node {
 		nullable: f.nullableIn(c.version), elemHeap: f.elemHeap, leanHeap: f.leanHeap,
 	}
 	n.boxed = n.nullable || f.boxed
+	if c.version >= f.leanMoreFrom {
+		n.leanHeap += f.leanMore
+	}
 	if f.kind == list {
 		n.slot = c.lists
 		c.lists++

@@ -23,12 +23,12 @@ type versions struct{ key, min, max int16 }
 // "cannot compress". [ProduceRequest.Decode] still reads versions 0 to 2, so
 // that the broker can answer UNSUPPORTED_VERSION to who really sends them.
 var announced = []versions{
-	{0, 0, 9},  // Produce
-	{1, 4, 12}, // Fetch
+	{0, 0, 11}, // Produce
+	{1, 4, 18}, // Fetch
 	{2, 1, 7},  // ListOffsets
-	{3, 0, 9},  // Metadata
-	{8, 2, 9},  // OffsetCommit
-	{9, 1, 9},  // OffsetFetch
+	{3, 0, 13}, // Metadata
+	{8, 2, 10}, // OffsetCommit
+	{9, 1, 10}, // OffsetFetch
 	{10, 0, 4}, // FindCoordinator
 	{11, 0, 9}, // JoinGroup
 	{12, 0, 4}, // Heartbeat
@@ -38,7 +38,7 @@ var announced = []versions{
 	{16, 0, 4}, // ListGroups
 	{18, 0, 4}, // ApiVersions
 	{19, 2, 7}, // CreateTopics
-	{20, 1, 5}, // DeleteTopics
+	{20, 1, 6}, // DeleteTopics
 	{21, 0, 2}, // DeleteRecords
 	{22, 0, 4}, // InitProducerId
 	{23, 2, 4}, // OffsetForLeaderEpoch
