@@ -13,6 +13,7 @@ type metrics struct {
 	failed      prometheus.Counter
 	cutBytes    prometheus.Counter
 	openFiles   prometheus.GaugeFunc
+	syncRounds  prometheus.CounterFunc
 
 	registerer prometheus.Registerer
 	registered []prometheus.Collector
@@ -41,8 +42,12 @@ func newMetrics(s *Store, r prometheus.Registerer) (*metrics, error) {
 			Name: "millrace_log_open_files",
 			Help: "Segment and index files that are open.",
 		}, func() float64 { return float64(s.handles.openFiles()) }),
+		syncRounds: prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "millrace_log_sync_rounds_total",
+			Help: "Rounds of group commit: all that waits at a time is synced in one.",
+		}, func() float64 { return float64(s.SyncRounds()) }),
 	}
-	return m, m.register(r, m.syncSeconds, m.corrupt, m.failed, m.cutBytes, m.openFiles, sizes{s})
+	return m, m.register(r, m.syncSeconds, m.corrupt, m.failed, m.cutBytes, m.openFiles, m.syncRounds, sizes{s})
 }
 
 func (m *metrics) register(r prometheus.Registerer, all ...prometheus.Collector) error {

@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"millrace/record"
@@ -32,6 +33,8 @@ type syncer struct {
 	kick  chan struct{} // capacity 1
 	quit  chan struct{}
 	ended chan struct{}
+
+	rounds atomic.Int64 // begun
 
 	mu         sync.Mutex
 	gathering  *round
@@ -173,6 +176,7 @@ func (s *syncer) run() {
 func (s *syncer) runRound() (wait time.Duration) {
 	ending, logs := s.take(time.Now())
 	if ending != nil {
+		s.rounds.Add(1)
 		s.sync(logs)
 	}
 	s.mu.Lock()

@@ -41,7 +41,7 @@ func (t Txn) with(added []record.TopicPartition) []record.TopicPartition {
 		return t.Partitions
 	}
 	all := slices.Concat(t.Partitions, added)
-	slices.SortFunc(all, comparePartitions)
+	slices.SortFunc(all, ComparePartitions)
 	return slices.Compact(all)
 }
 

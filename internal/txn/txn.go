@@ -173,10 +173,11 @@ func (t Txn) check(p Producer) error {
 
 // Has reports whether the partition belongs to the transaction.
 func (t Txn) Has(tp record.TopicPartition) bool {
-	_, found := slices.BinarySearchFunc(t.Partitions, tp, comparePartitions)
+	_, found := slices.BinarySearchFunc(t.Partitions, tp, ComparePartitions)
 	return found
 }
 
-func comparePartitions(a, b record.TopicPartition) int {
+// ComparePartitions is the order of [Txn.Partitions].
+func ComparePartitions(a, b record.TopicPartition) int {
 	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 }
