@@ -37,18 +37,41 @@ func Kafka() (java, classPath string, err error) {
 	if java, err = exec.LookPath("java"); err != nil {
 		return "", "", err
 	}
+	dir, err := jars("kafka-"+KafkaVersion, "pom.xml")
+	return java, filepath.Join(dir, "*"), err
+}
+
+// jars is a folder with everything that a pom in install/ names.
+func jars(folder, pom string) (string, error) {
 	mvn, err := exec.LookPath("mvn")
 	if err != nil {
+		return "", err
+	}
+	pom = Source("install", pom)
+	return install(folder, []string{pom},
+		step{mvn, "-q", "-B", "-f", pom, "dependency:copy-dependencies", "-DoutputDirectory=" + filepath.Join(Cache(), folder)})
+}
+
+// Streams compiles the Kafka Streams programs of clients/java and returns the
+// java command and their class path.
+func Streams() (java, classPath string, err error) {
+	if java, err = exec.LookPath("java"); err != nil {
 		return "", "", err
 	}
-	pom := Source("install", "pom.xml")
-	folder := "kafka-" + KafkaVersion
-	dir, err := install(folder, []string{pom},
-		step{mvn, "-q", "-B", "-f", pom, "dependency:copy-dependencies", "-DoutputDirectory=" + filepath.Join(Cache(), folder)})
+	javac, err := exec.LookPath("javac")
 	if err != nil {
 		return "", "", err
 	}
-	return java, filepath.Join(dir, "*"), nil
+	libraries, err := jars("kafka-streams-"+KafkaVersion, "streams.xml")
+	if err != nil {
+		return "", "", err
+	}
+	libraries = filepath.Join(libraries, "*")
+	source := Source("clients", "java", "Count.java")
+	folder := "java-streams"
+	classes, err := install(folder, []string{source},
+		step{javac, "-d", filepath.Join(Cache(), folder), "-cp", libraries, source})
+	return java, classes + ":" + libraries, err
 }
 
 // Node returns the node command and the folder whose node_modules holds

@@ -183,42 +183,51 @@ func TestDumpLog(t *testing.T) {
 	if len(segments) < 3 {
 		t.Errorf("%d segments of 1 MiB for 10 MB of records", len(segments))
 	}
-	dump := func(file string, args ...string) string {
-		out := output(t, 2*soon, tool(t, "DumpLogSegments", append([]string{"--files", file}, args...)...)...)
-		if said := complaint.FindString(out); said != "" {
-			t.Errorf("kafka-dump-log of %s says %q:\n%s", filepath.Base(file), said, tail(out))
-		}
-		return out
-	}
-	dumped := dump(strings.Join(segments, ","), "--deep-iteration")
+	dumped := dump(t, strings.Join(segments, ","), "--deep-iteration")
 	if n := strings.Count(dumped, "\n| offset: "); n != 2*count {
 		t.Errorf("kafka-dump-log found %d records, want %d", n, 2*count)
 	}
 	for _, suffix := range []string{".index", ".timeindex"} {
 		for _, file := range logFiles(t, b, topic+"-0", suffix) {
-			dump(file, "--index-sanity-check")
-			dump(file, "--verify-index-only")
+			dump(t, file, "--index-sanity-check")
+			dump(t, file, "--verify-index-only")
 		}
 	}
 	snapshots := logFiles(t, b, topic+"-0", ".snapshot")
 	producers := map[string]bool{} // Millrace keeps several batches of each
-	out := dump(snapshots[len(snapshots)-1])
+	out := dump(t, snapshots[len(snapshots)-1])
 	for _, m := range regexp.MustCompile(`producerId: (\d+)`).FindAllStringSubmatch(out, -1) {
 		producers[m[1]] = true
 	}
 	if len(producers) != 2 {
 		t.Errorf("the last snapshot should name 2 producers:\n%s", tail(out))
 	}
-	checkOffsetsTopic(t, b, topic+"-group", dump)
+	checkOffsetsTopic(t, b, topic+"-group")
+}
+
+// dump is what kafka-dump-log says of files, separated by commas. A complaint in
+// it fails the test.
+func dump(t *testing.T, files string, args ...string) string {
+	t.Helper()
+	out := output(t, 2*soon, tool(t, "DumpLogSegments", append([]string{"--files", files}, args...)...)...)
+	if said := complaint.FindString(out); said != "" {
+		t.Errorf("kafka-dump-log of %s says %q:\n%s", filepath.Base(files), said, tail(out))
+	}
+	return out
+}
+
+// dumpAll is dump of every log of the partitions that a pattern names.
+func dumpAll(t *testing.T, b *target.Broker, partitions string, args ...string) string {
+	t.Helper()
+	return dump(t, strings.Join(logFiles(t, b, partitions, ".log"), ","), args...)
 }
 
 // checkOffsetsTopic looks for the group in some partition of
 // __consumer_offsets, through Kafka's own decoder.
-func checkOffsetsTopic(t *testing.T, b *target.Broker, group string, dump func(string, ...string) string) {
+func checkOffsetsTopic(t *testing.T, b *target.Broker, group string) {
 	t.Helper()
-	files := logFiles(t, b, "__consumer_offsets-*", ".log")
 	commit := regexp.MustCompile(`"group":"` + regexp.QuoteMeta(group) + `".*"offset":\d+`)
-	if out := dump(strings.Join(files, ","), "--offsets-decoder"); !commit.MatchString(out) {
+	if out := dumpAll(t, b, "__consumer_offsets-*", "--offsets-decoder"); !commit.MatchString(out) {
 		t.Errorf("no offset commit of group %s in __consumer_offsets:\n%s", group, tail(out))
 	}
 }

@@ -29,6 +29,10 @@ type event struct {
 	// What Kafka's verifiable consumer says.
 	Name       string
 	Partitions []struct{ Partition int32 }
+	// What the transactional copier says.
+	Consumed int
+	// What the Kafka Streams program says.
+	State string
 }
 
 // program is a running client program.

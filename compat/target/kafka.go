@@ -38,6 +38,7 @@ func (b *Broker) prepareKafka() error {
 		"num.partitions=4",
 		"offsets.topic.num.partitions=4",
 		"offsets.topic.replication.factor=1",
+		"transaction.state.log.num.partitions=4",
 		"transaction.state.log.replication.factor=1",
 		"transaction.state.log.min.isr=1",
 		"share.coordinator.state.topic.replication.factor=1",

@@ -57,6 +57,19 @@ func openLibrdkafka(ctx context.Context, addr, id string, timeout time.Duration)
 		addr, id, fmt.Sprint(timeout.Milliseconds()))
 }
 
+// KafkaJS is kafkajs, which is left out of the kill test: it gives up on a
+// transaction whose connection breaks, and is not maintained.
+func KafkaJS() Library { return Library{"kafkajs", openKafkaJS} }
+
+func openKafkaJS(ctx context.Context, addr, id string, timeout time.Duration) (Producer, error) {
+	node, dir, err := foreign.KafkaJS()
+	if err != nil {
+		return nil, err
+	}
+	return openProcess(ctx, "env", "NODE_PATH="+dir+"/node_modules", "KAFKAJS_NO_PARTITIONER_WARNING=1",
+		node, foreign.Source("clients", "js", "kafkajs_txn.cjs"), addr, id, fmt.Sprint(timeout.Milliseconds()))
+}
+
 func openProcess(ctx context.Context, argv ...string) (Producer, error) {
 	p := &process{cmd: exec.Command(argv[0], argv[1:]...)}
 	p.cmd.SysProcAttr, p.cmd.Stderr = target.Orphanless(), io.Discard

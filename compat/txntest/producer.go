@@ -46,7 +46,7 @@ type Library struct {
 func Libraries() []Library {
 	return []Library{
 		{"franz-go", openFranz},
-		{"franz-go, first protocol", openFranzV1},
+		{"franz-go-v1", openFranzV1},
 		{"sarama", openSarama},
 		{"librdkafka", openLibrdkafka},
 	}
