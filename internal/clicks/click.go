@@ -37,8 +37,8 @@ const (
 	MaxPageBytes = 4 << 10
 )
 
-// Click is one decoded event. User and Page are valid until the decoder's
-// buffer is reused, see [Decoder].
+// Click is one decoded event. User and Page point into the event, or into the
+// decoder's buffer, see [Decoder].
 type Click struct {
 	User []byte // never empty; an integer user_id as its digits
 	Page []byte // never empty
@@ -80,9 +80,10 @@ func malformed(reason Reason, format string, args ...any) error {
 	return &MalformedError{Reason: reason, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Decoder reads click events. What it returns points into a buffer that grows
-// until Reset, so that a whole chunk of clicks may be held at once. The zero
-// value is ready; it is for one goroutine.
+// Decoder reads click events. What it returns points into the event, or where
+// that spells it otherwise into a buffer that grows until Reset, so that a whole
+// chunk of clicks may be held at once. The zero value is ready; it is for one
+// goroutine.
 type Decoder struct {
 	json   *jsontext.Decoder
 	source bytes.Buffer
@@ -103,6 +104,14 @@ func (d *Decoder) Reset() { d.buffer = d.buffer[:0] }
 // the object make it malformed, as RFC 7493 (I-JSON) asks. The error is a
 // *MalformedError.
 func (d *Decoder) Decode(value []byte) (Click, error) {
+	if click, ok := scan(value); ok {
+		return click, nil
+	}
+	return d.decode(value)
+}
+
+// decode is Decode for events of any form.
+func (d *Decoder) decode(value []byte) (Click, error) {
 	switch {
 	case len(value) == 0:
 		return Click{}, malformed(NoValue, "the record has no value")
