@@ -95,10 +95,13 @@ func (s *scanner) field() (f field, ok bool) {
 }
 
 func (s *scanner) userID() (id []byte, ok bool) {
-	if id, ok = s.text(); !ok {
+	if s.skipSpace(); s.at < len(s.value) && s.value[s.at] == '"' {
+		id, ok = s.text()
+	} else {
 		id, _ = s.digits()
+		ok = true
 	}
-	return id, len(id) > 0 && len(id) <= MaxUserBytes
+	return id, ok && len(id) > 0 && len(id) <= MaxUserBytes
 }
 
 // next takes c, and the white space before it.

@@ -92,6 +92,11 @@ func TestPlainASCII(t *testing.T) {
 	}
 }
 
+// A string that is refused at its end must not be taken for the number behind it.
+func TestScanRefusesANumberBehindAString(t *testing.T) {
+	agree(t, []byte("{\"user_id\":\"\xff\"12,\"timestamp\":1,\"page\":\"/\"}"))
+}
+
 func FuzzScan(f *testing.F) {
 	f.Add([]byte(`{"user_id":"ana","timestamp":1700000000000,"page":"/home","demo":true}`))
 	f.Add([]byte(`{ "page" : "ä" , "user_id" : 0, "timestamp":4000000000000001 }`))
