@@ -1,0 +1,304 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/record"
+)
+
+// SessionConfig is what an instance of a job is in its consumer group and as a
+// transactional producer.
+type SessionConfig struct {
+	// Group is the consumer group, the same for all instances.
+	Group string
+	// TransactionalID is this instance's alone, also over restarts: a second
+	// session with the same id fences the first one.
+	TransactionalID string
+	// InstanceID makes the group member static; empty is a dynamic one.
+	InstanceID string
+	// Endpoint is an address that other instances learn with the assignment,
+	// so that queries can be routed; may be empty.
+	Endpoint string
+	// Groups are sets of topics whose partitions of equal number stay together
+	// on one instance. Each topic is in exactly one.
+	Groups [][]record.Topic
+	// TransactionTimeout is how long the broker lets a transaction be open.
+	// Default 10s, as Kafka Streams.
+	TransactionTimeout time.Duration
+	// SessionTimeout is how long a silent member stays in the group.
+	// RebalanceTimeout is how long members may take to give up partitions.
+	// Defaults 10s and 60s.
+	SessionTimeout   time.Duration
+	RebalanceTimeout time.Duration
+	// FetchBytes bounds what is fetched ahead of Poll. Default 32 MiB.
+	FetchBytes int32
+}
+
+func (s SessionConfig) withDefaults() SessionConfig {
+	defaultTo(&s.TransactionTimeout, 10*time.Second)
+	defaultTo(&s.SessionTimeout, 10*time.Second)
+	defaultTo(&s.RebalanceTimeout, time.Minute)
+	defaultTo(&s.FetchBytes, 32<<20)
+	return s
+}
+
+// Session is one instance of a job: a member of a consumer group whose offsets
+// are committed together with what it produces, in one transaction at a time.
+//
+// The order is Begin, any number of Poll and Send, then Commit or Abort. After
+// anything but a successful Commit the outcome is not known yet: Settle ends
+// what is open, Committed then says where each partition stands, and Rewind
+// goes there. Those are for one goroutine; Events, Wake, Fence, Committed, Gone
+// and Peers may come from others, as may [Lane.Send] of different senders.
+type Session struct {
+	group   *kgo.GroupTransactSession
+	client  *kgo.Client
+	admin   *kadm.Client
+	config  Config
+	session SessionConfig
+	peers   *balancer
+
+	columns []Columns // reused between polls
+
+	mu struct {
+		sync.Mutex
+		events []Event
+		wake   context.CancelFunc // ends the Poll that is under way
+		failed error              // of a record of the open transaction
+	}
+}
+
+// Event is a change of the partitions that a session reads.
+type Event struct {
+	Kind       EventKind
+	Partitions []record.TopicPartition
+}
+
+// EventKind says what became of an event's partitions.
+type EventKind int8
+
+const (
+	// Assigned partitions are paused until Resume.
+	Assigned EventKind = iota
+	// Revoked partitions go to another member; Lost ones may have gone already.
+	// The open transaction cannot be committed any more.
+	Revoked
+	Lost
+)
+
+// NewSession joins the group and takes over the transactional id: what another
+// session with this id had open is aborted or completed before the first poll
+// returns anything. It returns before the group has answered.
+func NewSession(c Config, s SessionConfig) (*Session, error) {
+	c, s = c.withDefaults(), s.withDefaults()
+	session := &Session{config: c, session: s, peers: newBalancer(s)}
+	security, err := c.Security.options()
+	if err != nil {
+		return nil, fmt.Errorf("client settings: %w", err)
+	}
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("client settings: %w", err)
+	}
+	options, err := session.options()
+	if err != nil {
+		return nil, err
+	}
+	session.group, err = kgo.NewGroupTransactSession(slices.Concat(c.dialOptions(), security, options)...)
+	if err != nil {
+		return nil, fmt.Errorf("client settings: %w", err)
+	}
+	session.client = session.group.Client()
+	session.admin = kadm.NewClient(session.client)
+	return session, nil
+}
+
+// dialOptions are those of connect; they are here too because a transactional
+// session makes its client itself.
+func (c Config) dialOptions() []kgo.Opt {
+	options := []kgo.Opt{
+		kgo.SeedBrokers(c.Brokers...),
+		kgo.ClientID(c.ClientID),
+		kgo.DialTimeout(c.DialTimeout),
+		kgo.WithLogger(loggerTo(c.Logger)),
+		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.MetadataMaxAge(30 * time.Second),
+		kgo.DisableClientMetrics(),
+	}
+	if c.Dial != nil {
+		options = append(options, kgo.Dialer(c.Dial))
+	}
+	return options
+}
+
+func (s *Session) options() ([]kgo.Opt, error) {
+	compression, err := codec(s.config.Compression)
+	if err != nil {
+		return nil, err
+	}
+	var topics []string
+	for _, group := range s.session.Groups {
+		for _, topic := range group {
+			topics = append(topics, string(topic))
+		}
+	}
+	options := []kgo.Opt{
+		kgo.ConsumerGroup(s.session.Group),
+		kgo.ConsumeTopics(topics...),
+		kgo.Balancers(s.peers),
+		kgo.SessionTimeout(s.session.SessionTimeout),
+		kgo.HeartbeatInterval(s.session.SessionTimeout / 5),
+		kgo.RebalanceTimeout(s.session.RebalanceTimeout),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(), // else a position never passes a marker at the end of a partition
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()), // a lost position is reported, never guessed
+		kgo.FetchMaxWait(s.config.FetchMaxWait),
+		kgo.FetchMaxBytes(s.session.FetchBytes),
+		kgo.FetchMaxPartitionBytes(max(1<<20, s.session.FetchBytes/8)),
+		kgo.OnPartitionsAssigned(s.assigned),
+		kgo.OnPartitionsRevoked(s.revoked),
+		kgo.OnPartitionsLost(s.lost),
+
+		kgo.TransactionalID(s.session.TransactionalID),
+		kgo.TransactionTimeout(s.session.TransactionTimeout),
+		kgo.RecordDeliveryTimeout(s.session.TransactionTimeout),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerLinger(s.config.Linger),
+		kgo.ProducerBatchMaxBytes(int32(s.config.BatchBytes)),
+		kgo.ProducerBatchCompression(compression),
+		kgo.MaxBufferedRecords(maxBufferedInTxn),
+		kgo.MaxBufferedBytes(s.config.BufferBytes),
+	}
+	if s.session.InstanceID != "" {
+		options = append(options, kgo.InstanceID(s.session.InstanceID))
+	}
+	return options, nil
+}
+
+// maxBufferedInTxn bounds records on their way to the brokers. At the bound
+// Send waits, as it does at Config.BufferBytes.
+const maxBufferedInTxn = 200_000
+
+// Close leaves the group, unless the member is static, and aborts nothing: an
+// open transaction must be ended before, or the next session does it. A group
+// that cannot be reached learns of it by silence.
+func (s *Session) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	if s.session.InstanceID == "" {
+		_ = s.client.LeaveGroupContext(ctx)
+	}
+	s.client.CloseAllowingRebalance()
+}
+
+// leaveTimeout bounds how long a clean stop waits for the group.
+const leaveTimeout = time.Second
+
+// Open takes over the transactional id and waits for the brokers to have ended
+// what was open under it. Any error is final for this session.
+func (s *Session) Open(ctx context.Context) error {
+	if _, _, err := s.client.ProducerID(ctx); err != nil {
+		return fmt.Errorf("take over transactional id %q: %w", s.session.TransactionalID, s.translate(err))
+	}
+	return nil
+}
+
+// Begin opens a transaction; the brokers learn of it with its first record.
+// Any error is final for this session.
+func (s *Session) Begin() error {
+	s.mu.Lock()
+	s.mu.failed = nil
+	s.mu.Unlock()
+	if err := s.group.Begin(); err != nil {
+		return fmt.Errorf("begin a transaction: %w", s.translate(err))
+	}
+	return nil
+}
+
+// Events are the changes since the last call, in order.
+func (s *Session) Events() []Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	events := s.mu.events
+	s.mu.events = nil
+	return events
+}
+
+// Wake ends a Poll that is under way, from any goroutine.
+func (s *Session) Wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.wake != nil {
+		s.mu.wake()
+	}
+}
+
+func (s *Session) assigned(_ context.Context, client *kgo.Client, added map[string][]int32) {
+	client.PauseFetchPartitions(added)
+	s.event(Assigned, added)
+}
+
+func (s *Session) revoked(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
+	s.event(Revoked, gone)
+}
+
+func (s *Session) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
+	s.event(Lost, gone)
+}
+
+func (s *Session) event(kind EventKind, changed map[string][]int32) {
+	e := Event{Kind: kind}
+	for topic, partitions := range changed {
+		for _, p := range partitions {
+			e.Partitions = append(e.Partitions, record.TopicPartition{Topic: record.Topic(topic), Partition: record.Partition(p)})
+		}
+	}
+	if len(e.Partitions) == 0 {
+		return
+	}
+	s.mu.Lock()
+	s.mu.events = append(s.mu.events, e)
+	s.mu.Unlock()
+	s.Wake()
+}
+
+// Resume starts reading partitions that were assigned.
+func (s *Session) Resume(partitions []record.TopicPartition) {
+	s.client.ResumeFetchPartitions(byTopic(partitions))
+}
+
+// Pause stops reading partitions until Resume. What was fetched already is
+// fetched again then.
+func (s *Session) Pause(partitions []record.TopicPartition) {
+	s.client.PauseFetchPartitions(byTopic(partitions))
+}
+
+func byTopic(partitions []record.TopicPartition) map[string][]int32 {
+	all := make(map[string][]int32)
+	for _, tp := range partitions {
+		all[string(tp.Topic)] = append(all[string(tp.Topic)], int32(tp.Partition))
+	}
+	return all
+}
+
+// Peers is what this instance knows of the group from its last assignment.
+func (s *Session) Peers() []Peer { return s.peers.peers() }
+
+// Gone are the transactional ids of instances that left the group since they
+// were last known, and were not fenced yet.
+func (s *Session) Gone() []string { return s.peers.takeGone() }
+
+func (s *Session) translate(err error) error { return translateTxn(err, s.config.Brokers) }
+
+// ErrFenced means that another session has taken over the transactional id, or
+// that the brokers have timed the transaction out. This session is of no more
+// use; whether its last transaction was committed, Committed of the next one tells.
+var ErrFenced = errors.New("the transactional id was taken over")

@@ -1,0 +1,121 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"millrace/record"
+)
+
+// TopicFacts are what a job needs to know of a topic before it starts.
+type TopicFacts struct {
+	ID         [16]byte // zero when the cluster has no topic ids
+	Partitions int32
+	Replicas   int // of partition 0
+}
+
+// Facts describes topics; without a name, all that are not the cluster's own.
+// Those that do not exist are not among the answer.
+func (a *Admin) Facts(ctx context.Context, topics ...record.Topic) (map[record.Topic]TopicFacts, error) {
+	all := make(map[record.Topic]TopicFacts, len(topics))
+	names := make([]string, len(topics))
+	for i, t := range topics {
+		names[i] = string(t)
+	}
+	details, err := a.client.ListTopics(ctx, names...)
+	if err != nil {
+		return nil, a.wrap("describe topics", err, "")
+	}
+	for name, d := range details {
+		switch {
+		case errors.Is(d.Err, kerr.UnknownTopicOrPartition):
+		case d.Err != nil:
+			return nil, a.wrap("describe topic "+name, d.Err, "")
+		default:
+			all[record.Topic(name)] = TopicFacts{ID: d.ID, Partitions: int32(len(d.Partitions)), Replicas: d.Partitions.NumReplicas()}
+		}
+	}
+	return all, nil
+}
+
+// Span is the part of a partition's log that a read_committed reader can see.
+type Span struct {
+	Start  record.Offset
+	Stable record.Offset // the last stable offset
+}
+
+// Spans are those of every partition of topics.
+func (a *Admin) Spans(ctx context.Context, topics ...record.Topic) (map[record.TopicPartition]Span, error) {
+	names := make([]string, len(topics))
+	for i, t := range topics {
+		names[i] = string(t)
+	}
+	starts, err := a.client.ListStartOffsets(ctx, names...)
+	if err != nil {
+		return nil, a.wrap("list start offsets", err, "")
+	}
+	stable, err := a.client.ListCommittedOffsets(ctx, names...)
+	if err != nil {
+		return nil, a.wrap("list last stable offsets", err, "")
+	}
+	all := make(map[record.TopicPartition]Span)
+	var faults []error
+	stable.Each(func(end kadm.ListedOffset) {
+		start, _ := starts.Lookup(end.Topic, end.Partition)
+		tp := record.TopicPartition{Topic: record.Topic(end.Topic), Partition: record.Partition(end.Partition)}
+		if err := errors.Join(end.Err, start.Err); err != nil {
+			faults = append(faults, fmt.Errorf("list offsets of %s: %w", tp, translate(err, a.brokers)))
+			return
+		}
+		all[tp] = Span{Start: record.Offset(start.Offset), Stable: record.Offset(end.Offset)}
+	})
+	return all, errors.Join(faults...)
+}
+
+// DeleteRecords drops what lies before the given offsets.
+func (a *Admin) DeleteRecords(ctx context.Context, before map[record.TopicPartition]record.Offset) error {
+	offsets := make(kadm.Offsets)
+	for tp, o := range before {
+		offsets.AddOffset(string(tp.Topic), int32(tp.Partition), int64(o), -1)
+	}
+	answers, err := a.client.DeleteRecords(ctx, offsets)
+	if err != nil {
+		return a.wrap("delete records", err, "")
+	}
+	var faults []error
+	answers.Each(func(r kadm.DeleteRecordsResponse) {
+		if r.Err != nil {
+			faults = append(faults, fmt.Errorf("delete records of %s-%d: %w", r.Topic, r.Partition, translate(r.Err, a.brokers)))
+		}
+	})
+	return errors.Join(faults...)
+}
+
+// TransactionVersion is the cluster's finalized transaction.version: 2 since
+// Kafka 4.0 (KIP-890); 0 where the cluster does not say.
+func (a *Admin) TransactionVersion(ctx context.Context) (int16, error) {
+	versions, err := a.client.ApiVersions(ctx)
+	if err != nil {
+		return 0, a.wrap("ask for the cluster's features", err, "")
+	}
+	lowest := int16(-1)
+	for _, v := range versions {
+		if v.Err != nil {
+			continue
+		}
+		level := int16(0)
+		for _, f := range v.Raw().FinalizedFeatures {
+			if f.Name == "transaction.version" {
+				level = f.MaxVersionLevel
+			}
+		}
+		if lowest < 0 || level < lowest {
+			lowest = level
+		}
+	}
+	return max(lowest, 0), nil
+}
