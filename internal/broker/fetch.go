@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"millrace/internal/auth"
 	"millrace/internal/batch"
 	"millrace/internal/log"
 	"millrace/internal/wire"
@@ -24,13 +25,15 @@ type fetchCall struct {
 	expiry time.Time
 	buffer *fetchBuffer // holds the records of resp; nil before reading
 	pieces [][]byte
+
+	aborted []wire.AbortedTransaction // of all results
 }
 
 // wanted is one partition of a fetch.
 type wanted struct {
 	topic *topic
-	log   *log.Log
-	seen  record.Offset // at or below it, the high watermark is no news
+	view
+	seen  record.Offset // at or below it, the end of what the client may see is no news
 	fault error         // why nothing can be read
 }
 
@@ -65,9 +68,11 @@ func (call *fetchCall) find() {
 	call.wanted = call.wanted[:0]
 	for i := range call.req.Topics {
 		asked := &call.req.Topics[i]
-		t, err := call.c.b.catalog.topics.lookup(asked.Name, (*topicID)(asked.ID))
+		t, err := call.c.topic(auth.Read, asked.Name, (*topicID)(asked.ID))
 		for j := range asked.Partitions {
-			call.wanted = append(call.wanted, findWanted(t, err, &asked.Partitions[j]))
+			w := findWanted(t, err, &asked.Partitions[j])
+			w.committed = call.req.IsolationLevel == readCommitted
+			call.wanted = append(call.wanted, w)
 		}
 	}
 	clear(call.req.Topics) // they point into the frame
@@ -120,7 +125,7 @@ func (call *fetchCall) news() bool {
 
 func (w *wanted) news() bool {
 	switch {
-	case w.fault != nil, w.log.HighWatermark() > w.seen:
+	case w.fault != nil, w.end() > w.seen:
 		return true
 	case w.seen < w.log.StartOffset() || w.seen > w.log.NextOffset():
 		return true // out of range
@@ -146,7 +151,7 @@ func (call *fetchCall) await(ctx context.Context) {
 	}()
 	for ; watched < len(call.wanted); watched++ {
 		w := &call.wanted[watched]
-		if !w.log.Watch(waiter, w.seen) && (w.news() || w.gone()) {
+		if !w.watch(waiter, w.seen) && (w.news() || w.gone()) {
 			return
 		}
 	}
@@ -180,7 +185,7 @@ func (call *fetchCall) read(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("wait for memory for a fetch: %w", err)
 		}
-		call.buffer = buffer
+		call.buffer, call.aborted = buffer, call.aborted[:0]
 		for i := range call.wanted {
 			call.readPartition((first + i) % len(call.wanted))
 		}
@@ -201,7 +206,7 @@ func (call *fetchCall) readPartition(i int) {
 		DivergingEpoch: -1, DivergingEndOffset: -1, LeaderID: -1, LeaderEpoch: -1,
 	}
 	if w.fault == nil {
-		w.fault = w.read(asked, result, call.buffer)
+		w.fault = call.readRecords(w, asked, result)
 	}
 	result.ErrorCode = codeOf(w.fault)
 	if errors.Is(w.fault, errFencedEpoch) && call.req.Version >= fetchNamesLeader {
@@ -220,20 +225,27 @@ func (call *fetchCall) nameLeader(l *log.Log, result *wire.FetchResult) {
 	result.LeaderID, result.LeaderEpoch = node.ID, l.LeaderEpoch()
 }
 
-func (w *wanted) read(asked *wire.FetchPartition, result *wire.FetchResult, buffer *fetchBuffer) error {
-	w.seen = max(w.seen, w.log.HighWatermark()) // before reading: what comes later is news
+func (call *fetchCall) readRecords(w *wanted, asked *wire.FetchPartition, result *wire.FetchResult) error {
+	w.seen = max(w.seen, w.end()) // before reading: what comes later is news
 	diverges, err := w.diverges(asked, result)
 	if err != nil {
 		return err
 	}
 	if diverges {
-		buffer.urgent = true
-	} else if result.Records, err = buffer.fill(w.log, record.Offset(asked.Offset), int(asked.MaxBytes)); err != nil {
+		call.buffer.urgent = true
+	} else if result.Records, err = call.buffer.fill(w.view, record.Offset(asked.Offset), int(asked.MaxBytes)); err != nil {
 		return err
 	}
-	w.topic.traffic.fetched.add(countRecords(result.Records), len(result.Records))
+	count, next := measure(result.Records)
+	w.topic.traffic.fetched.add(count, len(result.Records))
+	if w.committed && count > 0 {
+		if result.Aborted, err = call.abortedIn(w.log, record.Offset(asked.Offset), next); err != nil {
+			result.Records = nil
+			return err
+		}
+	}
 	result.HighWatermark = int64(w.log.HighWatermark())
-	result.LastStableOffset = result.HighWatermark
+	result.LastStableOffset = int64(w.log.LastStableOffset())
 	result.LogStartOffset = int64(w.log.StartOffset())
 	return nil
 }
@@ -255,18 +267,33 @@ func (w *wanted) diverges(asked *wire.FetchPartition, result *wire.FetchResult) 
 	return true, nil
 }
 
-// countRecords counts the records of whole batches by their headers.
-func countRecords(records []byte) int {
-	count := 0
+// abortedIn lists the transactions that a read_committed client must leave out
+// of the records between two offsets, ascending by first offset (F3).
+func (call *fetchCall) abortedIn(l *log.Log, from, to record.Offset) ([]wire.AbortedTransaction, error) {
+	found, err := l.Aborted(nil, from, to)
+	if err != nil {
+		return nil, err
+	}
+	start := len(call.aborted)
+	for _, a := range found {
+		call.aborted = append(call.aborted, wire.AbortedTransaction{ProducerID: a.ProducerID, FirstOffset: int64(a.First)})
+	}
+	return call.aborted[start:], nil
+}
+
+// measure tells by the headers of whole batches how many records they hold, and
+// the offset behind the last one.
+func measure(records []byte) (count int, next record.Offset) {
 	for len(records) > 0 {
 		h, err := batch.ParseHeader(records)
 		if err != nil || h.Size() > len(records) {
-			return count
+			break
 		}
 		count += int(h.Count)
+		next = h.LastOffset() + 1
 		records = records[h.Size():]
 	}
-	return count
+	return count, next
 }
 
 // enough reports whether the answer is worth sending before the client's
@@ -309,7 +336,7 @@ func (call *fetchCall) release() {
 	}
 	clear(call.wanted)
 	clear(call.pieces)
-	call.c = nil
+	call.c, call.aborted = nil, call.aborted[:0]
 	if len(call.req.Partitions) <= pooledPartitions {
 		b.fetchCalls.Put(call)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"millrace/internal/batch"
-	"millrace/internal/log"
 	"millrace/record"
 )
 
@@ -78,14 +77,14 @@ func (b *Broker) putFetchBuffer(f *fetchBuffer) {
 
 // fill reads records of one partition, at most maxBytes of them unless they are
 // the first of the answer: then at least one batch (F1).
-func (f *fetchBuffer) fill(l *log.Log, offset record.Offset, maxBytes int) ([]byte, error) {
+func (f *fetchBuffer) fill(from view, offset record.Offset, maxBytes int) ([]byte, error) {
 	limit := min(maxBytes, f.room)
 	if f.read > 0 && limit < batch.HeaderSize || f.needed > 0 {
-		f.full = f.full || offset < l.HighWatermark()
+		f.full = f.full || offset < from.end()
 		return nil, nil
 	}
 	space := (*f.store)[f.read:f.read:len(*f.store)]
-	records, err := l.Read(offset, limit, space)
+	records, err := from.read(offset, limit, space)
 	switch {
 	case err != nil || len(records) == 0:
 		return nil, err

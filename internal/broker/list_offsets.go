@@ -16,6 +16,9 @@ const (
 	latestOffset   = -1
 	earliestOffset = -2
 	maxTimestamp   = -3 // the record with the largest timestamp (KIP-734), from version 7
+	earliestLocal  = -4 // the first record on this node's own disk (KIP-405), from version 8
+	latestTiered   = -5 // the last record in tiered storage (KIP-1005), from version 9
+	pendingUpload  = -6 // the first record on its way to tiered storage (KIP-1023), from version 11
 )
 
 // listOffsets finds offsets by time. It reads indexes, hence later.
@@ -26,7 +29,7 @@ func (b *Broker) listOffsets(_ *conn, req *kmsg.ListOffsetsRequest) reply {
 			rt := kmsg.NewListOffsetsResponseTopic()
 			rt.Topic = topic.Topic
 			for _, p := range topic.Partitions {
-				rt.Partitions = append(rt.Partitions, b.listOffset(req.Version, topic.Topic, p))
+				rt.Partitions = append(rt.Partitions, b.listOffset(req, topic.Topic, p))
 			}
 			resp.Topics = append(resp.Topics, rt)
 		}
@@ -34,7 +37,7 @@ func (b *Broker) listOffsets(_ *conn, req *kmsg.ListOffsetsRequest) reply {
 	})
 }
 
-func (b *Broker) listOffset(version int16, topic string, p kmsg.ListOffsetsRequestTopicPartition) kmsg.ListOffsetsResponseTopicPartition {
+func (b *Broker) listOffset(req *kmsg.ListOffsetsRequest, topic string, p kmsg.ListOffsetsRequestTopicPartition) kmsg.ListOffsetsResponseTopicPartition {
 	r := kmsg.NewListOffsetsResponseTopicPartition()
 	r.Partition, r.Offset, r.Timestamp, r.LeaderEpoch = p.Partition, -1, -1, -1
 	l, err := b.partition(topic, p.Partition)
@@ -43,7 +46,7 @@ func (b *Broker) listOffset(version int16, topic string, p kmsg.ListOffsetsReque
 	}
 	var found foundOffset
 	if err == nil {
-		found, err = findOffset(l, version, p.Timestamp)
+		found, err = findOffset(view{l, req.IsolationLevel == readCommitted}, req.Version, p.Timestamp)
 	}
 	if r.ErrorCode = codeOf(err); err != nil || !found.ok {
 		return r
@@ -58,20 +61,23 @@ type foundOffset struct {
 	ok        bool // false: no record is that late
 }
 
-func findOffset(l *log.Log, version int16, timestamp int64) (foundOffset, error) {
+// findOffset knows no tiered storage: all records are on the own disk.
+func findOffset(v view, version int16, timestamp int64) (foundOffset, error) {
 	switch {
 	case timestamp == latestOffset:
-		return foundOffset{l.HighWatermark(), record.NoTimestamp, true}, nil
-	case timestamp == earliestOffset:
-		return foundOffset{l.StartOffset(), record.NoTimestamp, true}, nil
+		return foundOffset{v.end(), record.NoTimestamp, true}, nil
+	case timestamp == earliestOffset, timestamp == earliestLocal && version >= 8:
+		return foundOffset{v.log.StartOffset(), record.NoTimestamp, true}, nil
 	case timestamp == maxTimestamp && version >= 7:
-		offset, at, ok, err := l.MaxTimestamp()
-		return foundOffset{offset, at, ok}, err
+		offset, at, ok, err := v.log.MaxTimestamp()
+		return foundOffset{offset, at, ok && offset < v.end()}, err
+	case timestamp == latestTiered && version >= 9, timestamp == pendingUpload && version >= 11:
+		return foundOffset{}, nil
 	case timestamp < 0:
 		return foundOffset{}, refused(kerr.UnsupportedVersion, fmt.Sprintf("timestamp %d has no meaning in version %d", timestamp, version))
 	}
-	offset, at, ok, err := l.OffsetForTime(record.Timestamp(timestamp))
-	return foundOffset{offset, at, ok}, err
+	offset, at, ok, err := v.log.OffsetForTime(record.Timestamp(timestamp))
+	return foundOffset{offset, at, ok && offset < v.end()}, err
 }
 
 // partition is one partition's log.
