@@ -14,6 +14,17 @@ func BuildBatch(values ...[]byte) []byte { return BuildBatchAt(time.Now(), value
 
 // BuildBatchAt is BuildBatch with the time of the records.
 func BuildBatchAt(at time.Time, values ...[]byte) []byte {
+	records := make([]Record, len(values))
+	for i, value := range values {
+		records[i].Value = value
+	}
+	return buildBatch(at, records)
+}
+
+// BuildKeyed is BuildBatch of records with keys. A nil value is a tombstone.
+func BuildKeyed(records []Record) []byte { return buildBatch(time.Now(), records) }
+
+func buildBatch(at time.Time, records []Record) []byte {
 	var w writer
 	w.int64(0) // base offset: the broker's to set
 	w.int32(0) // length, below
@@ -21,32 +32,40 @@ func BuildBatchAt(at time.Time, values ...[]byte) []byte {
 	w.int8(2)  // magic
 	w.int32(0) // checksum, below
 	w.int16(0) // no compression, create time
-	w.int32(int32(len(values) - 1))
+	w.int32(int32(len(records) - 1))
 	now := at.UnixMilli()
 	w.int64(now)
 	w.int64(now)
 	w.int64(-1) // no producer id
 	w.int16(-1)
 	w.int32(-1)
-	w.int32(int32(len(values)))
-	for i, value := range values {
-		w.b = appendRecord(w.b, i, value)
+	w.int32(int32(len(records)))
+	for i, record := range records {
+		w.b = appendRecord(w.b, i, record)
 	}
 	binary.BigEndian.PutUint32(w.b[8:], uint32(len(w.b)-12))
 	binary.BigEndian.PutUint32(w.b[17:], crc32.Checksum(w.b[21:], castagnoli))
 	return w.b
 }
 
-func appendRecord(b []byte, offsetDelta int, value []byte) []byte {
+func appendRecord(b []byte, offsetDelta int, r Record) []byte {
 	record := []byte{0}                     // attributes
 	record = binary.AppendVarint(record, 0) // timestamp delta
 	record = binary.AppendVarint(record, int64(offsetDelta))
-	record = binary.AppendVarint(record, -1) // null key
-	record = binary.AppendVarint(record, int64(len(value)))
-	record = append(record, value...)
+	record = appendNullable(record, r.Key)
+	record = appendNullable(record, r.Value)
 	record = binary.AppendVarint(record, 0) // no headers
 	b = binary.AppendVarint(b, int64(len(record)))
 	return append(b, record...)
+}
+
+// appendNullable appends a length and bytes; nil is null, with length -1.
+func appendNullable(b, value []byte) []byte {
+	if value == nil {
+		return binary.AppendVarint(b, -1)
+	}
+	b = binary.AppendVarint(b, int64(len(value)))
+	return append(b, value...)
 }
 
 // Produce appends one batch and returns its first offset. acks is 1 or -1.

@@ -16,15 +16,18 @@ import (
 
 const tools = "org.apache.kafka.tools."
 
-// tool returns the command line of one of Kafka's own tools.
+// tool returns the command line of one of Kafka's own tools, by its class.
 func tool(t *testing.T, name string, args ...string) []string {
 	t.Helper()
 	java, classPath, err := foreign.Kafka()
 	if err != nil {
 		leaveOut(t, "Kafka's "+name, err)
 	}
+	if !strings.HasPrefix(name, "kafka.") {
+		name = tools + name
+	}
 	return append([]string{java, "-Xmx512m", "-XX:TieredStopAtLevel=1",
-		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classPath, tools + name}, args...)
+		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classPath, name}, args...)
 }
 
 // TestJavaPerformance sends and reads 200,000 records with the JVM's own load

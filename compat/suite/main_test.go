@@ -119,6 +119,21 @@ func output(t *testing.T, within time.Duration, argv ...string) string {
 	return string(raw)
 }
 
+// failing runs one of Kafka's tools that has to fail, and returns what it said.
+func failing(t *testing.T, b *target.Broker, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	argv := tool(t, name, append([]string{"--bootstrap-server", b.Addr}, args...)...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.SysProcAttr = target.Orphanless()
+	raw, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Errorf("%s %s did not fail:\n%s", name, strings.Join(args, " "), tail(string(raw)))
+	}
+	return string(raw)
+}
+
 func tail(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	return strings.Join(lines[max(0, len(lines)-30):], "\n")
