@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -17,19 +18,24 @@ import (
 
 // Broker is one node that serves the topics of a data directory.
 type Broker struct {
-	cfg        Config
-	advertise  advertised
-	logger     *slog.Logger
-	complaints *complaints
-	metrics    *metrics
+	cfg       Config
+	advertise advertised
+	// advertiseTLS is advertise for connections over TLS.
+	advertiseTLS advertised
+	logger       *slog.Logger
+	complaints   *complaints
+	metrics      *metrics
 
 	store       *log.Store
+	security    *security
 	catalog     *catalog
 	producerIDs *producerIDs
 	groups      *groups
 	handlers    [maxAPIKey]handler
+	rules       [maxAPIKey]rule
 
 	requestBudget *wire.Budget
+	loginBudget   *wire.Budget // for requests before the login, so that strangers hold up nobody
 	answerBudget  *wire.Budget
 	framePool     wire.Pool
 	pools
@@ -51,7 +57,9 @@ type Broker struct {
 		stopped   bool
 		listeners []net.Listener
 		conns     map[*conn]struct{}
-		perIP     map[netip.Addr]int
+		perIP     map[netip.Addr]int // without those of this process
+		insiders  int                // connections of this process, see Dial
+		strangers list.List          // connections that have not logged in, the oldest first
 	}
 }
 
@@ -77,15 +85,20 @@ func newBroker(cfg Config, store *log.Store) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, logger: cfg.Logger, complaints: newComplaints(cfg.Logger), store: store,
 		requestBudget: wire.NewBudget(cfg.RequestMemory),
+		loginBudget:   wire.NewBudget(int64(cfg.maxStrangers()+evictionSlack) * 2 * int64(cfg.Limits.PreAuthMaxFrameBytes)),
 		answerBudget:  wire.NewBudget(cfg.AnswerMemory),
 	}
 	b.pools.init()
 	b.advertise, _ = parseAdvertise(cfg.Advertise)
+	b.advertiseTLS, _ = parseAdvertise(cfg.AdvertiseTLS)
 	b.running, b.stop = context.WithCancel(context.Background())
 	b.syncing, b.giveUp = context.WithCancel(context.Background())
 	b.mu.conns = map[*conn]struct{}{}
 	b.mu.perIP = map[netip.Addr]int{}
 	var err error
+	if b.security, err = openSecurity(store.FS(), cfg.SuperUsers, cfg.Logger); err != nil {
+		return nil, err
+	}
 	if b.catalog, err = openCatalog(store, cfg.MaxPartitions, cfg.Logger); err != nil {
 		return nil, err
 	}
@@ -97,6 +110,9 @@ func newBroker(cfg Config, store *log.Store) (*Broker, error) {
 	}
 	for key, h := range b.dispatchTable() {
 		b.handlers[key] = h
+	}
+	for key, r := range rules() {
+		b.rules[key] = r
 	}
 	b.metrics = newMetrics(cfg.Registerer, b)
 	return b, nil
@@ -162,7 +178,7 @@ func (b *Broker) accept(ln net.Listener) error {
 		switch {
 		case err == nil:
 			pause = acceptPause
-			b.admit(socket)
+			b.admit(socket, false)
 		case b.running.Err() != nil:
 			return nil
 		case errors.Is(err, net.ErrClosed):
@@ -191,50 +207,6 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return true
 	case <-ctx.Done():
 		return false
-	}
-}
-
-// admit starts a connection, or closes it when there are too many.
-func (b *Broker) admit(socket net.Conn) {
-	c := newConn(b, socket)
-	if reason := b.register(c); reason != "" {
-		c.cancel()
-		_ = socket.Close()
-		b.metrics.refusedConnections.WithLabelValues(reason).Inc()
-		b.complaints.warn("connection refused", "client", c.remote.String(), "reason", reason)
-		return
-	}
-	b.serving.Go(func() {
-		defer b.unregister(c)
-		c.serve()
-	})
-}
-
-// register says why c may not stay, or takes note of it.
-func (b *Broker) register(c *conn) (refused string) {
-	ip := c.remote.Addr()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch {
-	case b.mu.stopped:
-		return "stopping"
-	case len(b.mu.conns) >= b.cfg.MaxConnections:
-		return "too many connections"
-	case b.mu.perIP[ip] >= b.cfg.MaxConnectionsPerIP:
-		return "too many connections of one address"
-	}
-	b.mu.conns[c] = struct{}{}
-	b.mu.perIP[ip]++
-	return ""
-}
-
-func (b *Broker) unregister(c *conn) {
-	ip := c.remote.Addr()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.mu.conns, c)
-	if b.mu.perIP[ip]--; b.mu.perIP[ip] == 0 {
-		delete(b.mu.perIP, ip)
 	}
 }
 

@@ -39,6 +39,30 @@ type Config struct {
 	// between client and broker translates addresses.
 	Advertise string
 
+	// AdvertiseTLS is Advertise for connections over TLS.
+	AdvertiseTLS string
+
+	// RequireLogin asks every client to log in by SASL, and lets it do what ACLs
+	// allow. Without it everybody who can connect may do everything.
+	RequireLogin bool
+
+	// SuperUsers may do everything, as Kafka writes principals: User:ana.
+	SuperUsers []string
+
+	// LoginTimeout is how long a client may take to log in, a TLS handshake
+	// included. Default 10 s.
+	LoginTimeout time.Duration
+
+	// FailedLoginDelay is how long the first failed login of an address waits for
+	// its answer; each further one waits twice as long, up to 5 s. Default 250 ms.
+	FailedLoginDelay time.Duration
+
+	// OffsetsPartitions is the partitions of the offsets topic, decided when it is
+	// made: Kafka's offsets.topic.num.partitions. Kafka has 50, to spread groups
+	// over nodes; one node needs just enough for appends of different groups not to
+	// wait for each other. Default 4.
+	OffsetsPartitions int
+
 	// DefaultPartitions is the partitions of a topic whose creator does not say.
 	// Default 4.
 	DefaultPartitions int
@@ -81,6 +105,9 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.NodeID, 1)
+	setDefault(&c.LoginTimeout, 10*time.Second)
+	setDefault(&c.FailedLoginDelay, 250*time.Millisecond)
+	setDefault(&c.OffsetsPartitions, 4)
 	setDefault(&c.DefaultPartitions, 4)
 	setDefault(&c.MaxPartitions, 20_000)
 	setDefault(&c.MaxConnections, 10_000)
@@ -99,7 +126,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func setDefault[T int | int32 | int64](field *T, value T) {
+func setDefault[T ~int | ~int32 | ~int64](field *T, value T) {
 	if *field == 0 {
 		*field = value
 	}
@@ -130,7 +157,15 @@ func (c Config) validate() error {
 	if c.AnswerMemory < 2*largestFetch {
 		fault("AnswerMemory of %d bytes is below two of the largest answers (%d bytes)", c.AnswerMemory, 2*largestFetch)
 	}
-	if _, err := parseAdvertise(c.Advertise); err != nil {
+	if c.OffsetsPartitions < 1 || c.OffsetsPartitions > c.MaxPartitions {
+		fault("offsets partitions %d are not within 1 and %d", c.OffsetsPartitions, c.MaxPartitions)
+	}
+	for _, text := range []string{c.Advertise, c.AdvertiseTLS} {
+		if _, err := parseAdvertise(text); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if err := checkSuperUsers(c.SuperUsers); err != nil {
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)

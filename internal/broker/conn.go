@@ -28,6 +28,7 @@ type conn struct {
 	remote netip.AddrPort
 	local  netip.AddrPort // the address by which this client reached us
 	reader *wire.Reader
+	session
 
 	// ctx ends when the connection breaks or the broker begins to stop.
 	ctx    context.Context
@@ -77,7 +78,11 @@ func (c *conn) clientHost() string { return "/" + c.remote.Addr().String() }
 // advertised is the address that this client is told for this node (W4): the
 // configured one, else that by which the client reached us.
 func (c *conn) advertised() (host string, port int32) {
-	host, port = c.b.advertise.host, c.b.advertise.port
+	configured := c.b.advertise
+	if c.encrypted {
+		configured = c.b.advertiseTLS
+	}
+	host, port = configured.host, configured.port
 	if host == "" {
 		host = c.local.Addr().WithZone("").String()
 	}
@@ -105,7 +110,7 @@ func (c *conn) serve() {
 // readRequests executes requests until the connection ends.
 func (c *conn) readRequests() error {
 	for {
-		frame, err := c.reader.ReadFrame(c.ctx)
+		frame, err := c.nextFrame()
 		if err != nil {
 			return err
 		}
@@ -137,6 +142,9 @@ func (c *conn) enqueue(p pending) bool {
 // execute decodes one frame and runs its handler. After an error no further
 // request may be read.
 func (c *conn) execute(frame *wire.Frame) (pending, error) {
+	if c.expectsToken() {
+		return c.token(frame)
+	}
 	received := time.Now()
 	header, body, err := c.reader.ParseHeader(frame)
 	p := pending{correlationID: header.CorrelationID, key: header.Key, received: received}
@@ -145,6 +153,9 @@ func (c *conn) execute(frame *wire.Frame) (pending, error) {
 			p.reply = answer(unsupportedAPIVersions{})
 			return p, nil
 		}
+		return p, err
+	}
+	if err := c.mayAsk(header.Key); err != nil {
 		return p, err
 	}
 	req := request{Header: header, body: body}
@@ -157,8 +168,8 @@ func (c *conn) execute(frame *wire.Frame) (pending, error) {
 	if handle == nil { // ParseHeader knows only what is served, so this is our own fault; it costs one connection
 		return p, fmt.Errorf("broker: %s has no handler", wire.Name(header.Key))
 	}
-	p.reply = handle(c, &req)
-	return p, nil
+	p.reply = c.guarded(handle, &req)
+	return p, c.end
 }
 
 // writeReplies sends the replies in order. When one fails it closes the
@@ -260,7 +271,9 @@ func (b *Broker) reportEnd(c *conn, err error) {
 		b.complaints.warn("a client sent a request that cannot be read; its connection is closed", "client", c.remote.String(), "error", err)
 	case errors.Is(err, wire.ErrBusy):
 		b.complaints.warn("a connection is closed because the memory for requests is in use", "client", c.remote.String(), "error", err)
-	case errors.Is(err, wire.ErrStopped) || errors.Is(err, errBroken) || clientGone(err):
+	case errors.Is(err, errNotLoggedIn):
+		b.complaints.warn("a client did not log in; its connection is closed", "client", c.remote.String(), "error", err)
+	case errors.Is(err, wire.ErrStopped) || errors.Is(err, errBroken) || errors.Is(err, errLoginFailed) || clientGone(err):
 	default:
 		b.logger.Debug("connection ended", "client", c.remote.String(), "error", err)
 	}

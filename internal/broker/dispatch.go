@@ -104,5 +104,8 @@ func (b *Broker) dispatchTable() map[kmsg.Key]handler {
 	for key, h := range b.groups.handlers() {
 		table[key] = h
 	}
+	for key, h := range b.securityHandlers() {
+		table[key] = h
+	}
 	return table
 }

@@ -104,3 +104,10 @@ func testContext(t testing.TB) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+// inside is a client of the broker's own process.
+func (n *node) inside(t testing.TB, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	own := kgo.Dialer(func(ctx context.Context, _, _ string) (net.Conn, error) { return n.Dial(ctx) })
+	return n.client(t, append([]kgo.Opt{own}, opts...)...)
+}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"millrace/internal/auth"
 	"millrace/internal/batch"
 	"millrace/internal/log"
 )
@@ -56,6 +57,11 @@ var kafkaCodes = []kafkaCode{
 	{errTopicInternal, kerr.InvalidTopicException},
 	{errTooManyLogs, kerr.InvalidPartitions},
 	{errFewerPartitions, kerr.InvalidPartitions},
+
+	{auth.ErrNoUser, kerr.ResourceNotFound},
+	{auth.ErrCredential, kerr.UnacceptableCredential},
+	{auth.ErrACL, kerr.InvalidRequest},
+	{auth.ErrTooMany, kerr.PolicyViolation},
 }
 
 // codeOf is the Kafka error code of err: 0 for nil, KAFKA_STORAGE_ERROR for what

@@ -13,6 +13,7 @@ type metrics struct {
 	requestSeconds     [maxAPIKey]prometheus.Observer // by API key, for those that are served
 	refusedConnections *prometheus.CounterVec
 	refusedFrames      prometheus.Counter
+	failedLogins       *prometheus.CounterVec
 }
 
 // maxTopicSeries bounds the topics with series of their own, in the order in
@@ -34,6 +35,10 @@ func newMetrics(reg prometheus.Registerer, b *Broker) *metrics {
 			Help: "Requests that could not be read; each cost its connection.",
 		}),
 	}
+	m.failedLogins = factory.NewCounterVec(prometheus.CounterOpts{
+		Name: "millrace_broker_failed_logins_total",
+		Help: "Logins that failed: credentials, mechanism, or timeout.",
+	}, []string{"reason"})
 	requestSeconds := factory.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "millrace_broker_request_duration_seconds",
 		Help:    "Time from a request's last byte to its answer's last byte, by request kind; for Fetch including the wait for records.",

@@ -15,11 +15,6 @@ import (
 	"millrace/record"
 )
 
-// offsetsPartitions is how many partitions the offsets topic gets when it is
-// made. Kafka has 50, to spread groups over nodes; one node needs just enough
-// for appends of different groups not to wait for each other.
-const offsetsPartitions = 4
-
 // offsetsSettings keep every record until the keeper has rewritten it, and the
 // segments small enough for what is below the log start to free its space soon.
 var offsetsSettings = map[string]string{
@@ -123,7 +118,7 @@ func (g *groups) createTopic() error {
 	if g.shards.Load() != nil {
 		return nil
 	}
-	spec := topicSpec{name: offsetsTopic, partitions: offsetsPartitions, settings: offsetsSettings, internal: true}
+	spec := topicSpec{name: offsetsTopic, partitions: g.b.cfg.OffsetsPartitions, settings: offsetsSettings, internal: true}
 	if err := g.b.catalog.create([]topicSpec{spec})[0]; err != nil && !errors.Is(err, errTopicExists) {
 		err = fmt.Errorf("make %s: %w", offsetsTopic, err)
 		g.b.complaints.warn("consumer groups cannot be served", "error", err)

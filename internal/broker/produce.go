@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"millrace/internal/auth"
 	"millrace/internal/batch"
 	"millrace/internal/log"
 	"millrace/internal/wire"
@@ -31,6 +32,7 @@ const firstZstdVersion = 7
 // reply waits on it. It is pooled, so that a request allocates next to nothing.
 type produceCall struct {
 	b        *Broker
+	c        *conn
 	req      wire.ProduceRequest
 	resp     wire.ProduceResponse
 	appended []appended
@@ -47,9 +49,9 @@ type appended struct {
 // produce appends every partition's batch in order, on the connection's reader.
 // The reply waits for the sync that acks=all asks for; meanwhile the reader goes
 // on with the next request (A1).
-func (b *Broker) produce(_ *conn, req *request) reply {
+func (b *Broker) produce(c *conn, req *request) reply {
 	call := b.produceCalls.Get().(*produceCall)
-	call.b = b
+	call.b, call.c = b, c
 	if err := call.req.Decode(req.Header, req.body); err != nil {
 		call.release()
 		return refuse(err)
@@ -99,7 +101,7 @@ func (call *produceCall) append() {
 	next := 0
 	for i := range call.req.Topics {
 		asked := &call.req.Topics[i]
-		t, unknown := call.b.catalog.topics.lookup(asked.Name, (*topicID)(asked.ID))
+		t, unknown := call.c.topic(auth.Write, asked.Name, (*topicID)(asked.ID))
 		for j := range asked.Partitions {
 			err := unknown
 			if err == nil {
@@ -206,6 +208,7 @@ func (call *produceCall) writeFrame(c *conn, correlationID int32) error {
 
 // release gives the call back, unless it grew beyond what is worth keeping.
 func (call *produceCall) release() {
+	call.c = nil
 	clear(call.appended)
 	clear(call.req.Topics) // they point into the frame
 	clear(call.req.Partitions)
