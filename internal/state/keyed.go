@@ -1,0 +1,260 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"millrace/codec"
+	"millrace/record"
+)
+
+// Spec describes a table of keys K and accumulators A.
+type Spec[K comparable, A any] struct {
+	Name  string
+	Key   codec.Codec[K]
+	Value codec.Codec[A]
+
+	// Init is the accumulator of a new key.
+	Init func() A
+
+	// Clone copies an accumulator before it is changed in place; nil when an
+	// assignment is a copy.
+	Clone func(A) (A, error)
+
+	Backing Backing // nil: empty, and nothing is ever evicted
+}
+
+// ErrDamaged means that bytes of a store or a changelog are not what the table
+// has written: another program's, or a codec that has changed under the state.
+var ErrDamaged = errors.New("state: bytes that the store's codecs do not read")
+
+// Keyed is a table with one accumulator per key. See [Table] for its layers.
+type Keyed[K comparable, A any] struct {
+	spec   Spec[K, A]
+	prefix []byte // before each key: the slice of a windowed table, else empty
+
+	keys index[K]
+	rows paged[row[A]] // by the key's number
+	open []Open[K, A]  // in the order of first change
+
+	dirty    []uint32 // rows committed and not on disk
+	flushing []uint32 // rows given to a flush that is not yet acknowledged
+
+	// complete says that every key of the store is in memory, so that an unknown
+	// key is a new one without a look at the disk.
+	complete bool
+
+	age     uint32 // counts commits: when a row was last used
+	extra   int64  // bytes behind the accumulators' pointers, as estimated by their encoding
+	scratch []byte
+}
+
+// Open is a value of the open transaction.
+type Open[K comparable, A any] struct {
+	Value A
+	Time  record.Timestamp // greatest time of a record that changed it
+	row   uint32
+}
+
+// row is what is known of one key.
+type row[A any] struct {
+	committed A
+	open      int32 // index into Keyed.open, -1 none
+	used      uint32
+	size      uint32 // bytes of the encoded accumulator
+	state     rowState
+}
+
+type rowState uint8
+
+const (
+	exists  rowState = 1 << iota // committed holds a value
+	isDirty                      // in Keyed.dirty
+	inFlush                      // in Keyed.flushing
+	onDisk                       // the Backing has a value of this key
+)
+
+// NewKeyed is the table that s.Backing holds.
+func NewKeyed[K comparable, A any](s Spec[K, A]) *Keyed[K, A] {
+	return newKeyed(s, nil, s.Backing == nil || s.Backing.Empty())
+}
+
+func newKeyed[K comparable, A any](s Spec[K, A], prefix []byte, complete bool) *Keyed[K, A] {
+	return &Keyed[K, A]{spec: s, prefix: prefix, keys: newIndex[K](), complete: complete}
+}
+
+// Reset drops the open values. Their keys stay known, for the next transaction is
+// likely to have them again, unless there are many more keys than it has used.
+// It is for a table without a Backing that is empty after each transaction.
+func (t *Keyed[K, A]) Reset() {
+	crowded := t.rows.n > 8*len(t.open)+1024
+	t.Abort()
+	if crowded {
+		t.keys.reset()
+		t.rows.reset()
+	}
+}
+
+// Name implements [Table].
+func (t *Keyed[K, A]) Name() string { return t.spec.Name }
+
+// Len is the number of keys in memory, new ones of the open transaction included.
+func (t *Keyed[K, A]) Len() int { return t.rows.n }
+
+// Rows sets ids[i] to the row of keys[i], which it makes or reads from disk when
+// it is not in memory. A row's number holds until the next Evict.
+func (t *Keyed[K, A]) Rows(keys []K, ids []uint32) error {
+	t.keys.find(keys, ids)
+	if t.keys.len() == t.rows.n {
+		return nil
+	}
+	return t.load()
+}
+
+// load makes rows for the keys that the index has newly seen.
+func (t *Keyed[K, A]) load() error {
+	for t.rows.n < t.keys.len() {
+		id := t.rows.add(row[A]{open: -1, used: t.age})
+		if t.complete {
+			continue
+		}
+		if err := t.read(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Keyed[K, A]) read(id uint32) error {
+	key, err := t.appendKey(t.scratch[:0], id)
+	if err != nil {
+		return err
+	}
+	t.scratch = key
+	value, ok, err := t.spec.Backing.Get(key)
+	if err != nil || !ok {
+		return err
+	}
+	return t.set(id, value, exists|onDisk)
+}
+
+// set makes value the committed one of a row.
+func (t *Keyed[K, A]) set(id uint32, value []byte, s rowState) error {
+	// The bytes are the Backing's or the caller's: a decoder may keep views.
+	v, err := t.spec.Value.Decode(append([]byte(nil), value...))
+	if err != nil {
+		return fmt.Errorf("store %q: %w: %w", t.spec.Name, ErrDamaged, err)
+	}
+	r := t.rows.at(id)
+	r.committed = v
+	r.state |= s
+	t.resize(r, len(value))
+	return nil
+}
+
+func (t *Keyed[K, A]) appendKey(dst []byte, id uint32) ([]byte, error) {
+	dst, err := t.spec.Key.Append(append(dst, t.prefix...), t.keys.key(id))
+	if err != nil {
+		return dst, fmt.Errorf("store %q: encode a key: %w", t.spec.Name, err)
+	}
+	return dst, nil
+}
+
+// Change is the open value of a row, to be changed in place before the next call.
+// The first change of a key in a transaction copies the committed value, or
+// begins with Init. at is the time of the record that changes it.
+func (t *Keyed[K, A]) Change(id uint32, at record.Timestamp) (*A, error) {
+	r := t.rows.at(id)
+	if r.open < 0 {
+		return t.firstChange(id, r, at)
+	}
+	o := &t.open[r.open]
+	o.Time = max(o.Time, at)
+	return &o.Value, nil
+}
+
+func (t *Keyed[K, A]) firstChange(id uint32, r *row[A], at record.Timestamp) (*A, error) {
+	var v A
+	var err error
+	switch {
+	case r.state&exists == 0:
+		v = t.spec.Init()
+	case t.spec.Clone != nil:
+		if v, err = t.spec.Clone(r.committed); err != nil {
+			return nil, err
+		}
+	default:
+		v = r.committed
+	}
+	r.open = int32(len(t.open))
+	r.used = t.age
+	t.open = append(t.open, Open[K, A]{Value: v, Time: at, row: id})
+	return &t.open[r.open].Value, nil
+}
+
+// OpenKeys implements [Table].
+func (t *Keyed[K, A]) OpenKeys() int { return len(t.open) }
+
+// Opened is the i-th changed key of the open transaction, below [Keyed.OpenKeys].
+func (t *Keyed[K, A]) Opened(i int) (K, *Open[K, A]) {
+	o := &t.open[i]
+	return t.keys.key(o.row), o
+}
+
+// Get is the newest value of a key: open, committed or on disk.
+func (t *Keyed[K, A]) Get(key K) (v A, ok bool, err error) {
+	r, err := t.row(key)
+	switch {
+	case err != nil || r == nil:
+		return v, false, err
+	case r.open >= 0:
+		return t.open[r.open].Value, true, nil
+	}
+	return r.committed, r.state&exists != 0, nil
+}
+
+// Committed is the value of a key as of the last commit.
+func (t *Keyed[K, A]) Committed(key K) (v A, ok bool, err error) {
+	r, err := t.row(key)
+	if err != nil || r == nil {
+		return v, false, err
+	}
+	return r.committed, r.state&exists != 0, nil
+}
+
+// row finds a key without making it: what is asked for need not exist, and must
+// not grow the table.
+func (t *Keyed[K, A]) row(key K) (*row[A], error) {
+	if id, ok := t.keys.lookup(key); ok {
+		return t.rows.at(id), nil
+	}
+	if t.complete {
+		return nil, nil
+	}
+	k, err := t.spec.Key.Append(append(t.scratch[:0], t.prefix...), key)
+	if err != nil {
+		return nil, fmt.Errorf("store %q: encode a key: %w", t.spec.Name, err)
+	}
+	t.scratch = k
+	value, ok, err := t.spec.Backing.Get(k)
+	if err != nil || !ok {
+		return nil, err
+	}
+	v, err := t.spec.Value.Decode(append([]byte(nil), value...))
+	if err != nil {
+		return nil, fmt.Errorf("store %q: %w: %w", t.spec.Name, ErrDamaged, err)
+	}
+	return &row[A]{committed: v, open: -1, state: exists | onDisk}, nil
+}
+
+// resize notes the encoded size of a row's accumulator, the measure of what it
+// holds behind pointers.
+func (t *Keyed[K, A]) resize(r *row[A], size int) {
+	var v A
+	if size <= int(unsafe.Sizeof(v)) {
+		size = 0
+	}
+	t.extra += int64(size) - int64(r.size)
+	r.size = uint32(size)
+}
