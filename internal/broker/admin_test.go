@@ -165,7 +165,7 @@ func TestCreateTopicsRefusals(t *testing.T) {
 		"too many partitions": {func(r *kmsg.CreateTopicsRequestTopic) { r.NumPartitions = 1 << 30 }, 37, "limit"},
 		"replication 3":       {func(r *kmsg.CreateTopicsRequestTopic) { r.ReplicationFactor = 3 }, 38, "one node"},
 		"replication 0":       {func(r *kmsg.CreateTopicsRequestTopic) { r.ReplicationFactor = 0 }, 38, "use 1"},
-		"compaction":          {config("cleanup.policy", kmsg.StringPtr("compact")), 40, "later version"},
+		"unknown policy":      {config("cleanup.policy", kmsg.StringPtr("compact,shred")), 40, "use delete, compact"},
 		"unknown config":      {config("no.such.config", kmsg.StringPtr("1")), 40, "unknown"},
 		"null config":         {config("retention.ms", nil), 40, "no value"},
 		"foreign replica":     {assign(0, 5), 39, "only node"},
@@ -309,8 +309,8 @@ func TestTopicConfigs(t *testing.T) {
 		t.Fatalf("alter: code %d %s", code, text)
 	}
 	expect("retention.bytes", "5000", dynamic)
-	if code, text := c.alter("a", false, "cleanup.policy", "compact"); code != 40 || !strings.Contains(text, "later version") {
-		t.Errorf("compaction: code %d %s", code, text)
+	if code, text := c.alter("a", false, "cleanup.policy", "shred"); code != 40 || !strings.Contains(text, "use delete, compact") {
+		t.Errorf("unknown policy: code %d %s", code, text)
 	}
 	remove := kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: "retention.bytes", Op: kmsg.IncrementalAlterConfigOpDelete}
 	if code, text := c.alterOp("a", false, remove); code != 0 {
@@ -321,9 +321,10 @@ func TestTopicConfigs(t *testing.T) {
 		code, _ := c.alterOp("a", false, kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: "cleanup.policy", Op: op, Value: &value})
 		return code
 	}
-	if a, b := list(kmsg.IncrementalAlterConfigOpAppend, "delete"), list(kmsg.IncrementalAlterConfigOpAppend, "compact"); a != 0 || b != 40 {
-		t.Errorf("append delete: code %d, append compact: code %d", a, b)
+	if a, b := list(kmsg.IncrementalAlterConfigOpAppend, "compact"), list(kmsg.IncrementalAlterConfigOpAppend, "shred"); a != 0 || b != 40 {
+		t.Errorf("append compact: code %d, append shred: code %d", a, b)
 	}
+	expect("cleanup.policy", "delete,compact", dynamic)
 	if code, _ := c.alterOp("a", false, kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: "retention.ms", Op: kmsg.IncrementalAlterConfigOpAppend, Value: kmsg.StringPtr("1")}); code != 40 {
 		t.Errorf("append to a number: code %d", code)
 	}

@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/record"
@@ -37,6 +40,9 @@ func (b *Broker) deleteBefore(topic string, partition int32, before record.Offse
 	l, err := t.partition(partition)
 	if err != nil {
 		return -1, err
+	}
+	if !l.Config().Deletes() {
+		return -1, refused(kerr.PolicyViolation, fmt.Sprintf("topic %s has cleanup.policy=compact: its records are deleted by tombstones, or set compact,delete", topic))
 	}
 	if before == toHighWatermark {
 		before = l.HighWatermark()

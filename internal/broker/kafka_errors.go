@@ -37,6 +37,7 @@ var kafkaCodes = []kafkaCode{
 	{log.ErrStaleEpoch, kerr.InvalidProducerEpoch},
 	{log.ErrTooLarge, kerr.MessageTooLarge},
 	{log.ErrTimestamp, kerr.InvalidTimestamp},
+	{log.ErrNoKey, kerr.InvalidRecord},
 	{log.ErrNoSpace, kerr.KafkaStorageError}, // clients retry it
 	{log.ErrFailed, kerr.KafkaStorageError},
 	{log.ErrDeleted, kerr.UnknownTopicOrPartition},

@@ -36,7 +36,8 @@ type setting struct {
 // a setting that is accepted has its effect.
 var topicSettings = []setting{
 	{name: "cleanup.policy", kind: kmsg.ConfigTypeList, fallback: "delete", synonym: "log.cleanup.policy",
-		doc: "What happens to old segments: delete removes them by retention time and size.", check: checkCleanupPolicy, apply: keep},
+		doc:   "What happens to old records: delete removes segments by retention time and size, compact keeps the newest record of each key, compact,delete does both.",
+		check: checkCleanupPolicy, apply: func(cfg *log.Config, v string) { cfg.Cleanup = cleanupPolicy(v) }},
 	only("compression.gzip.level", kmsg.ConfigTypeInt, "-1", "compression.gzip.level", "Level used when the broker compresses with gzip.", keepsBytes),
 	only("compression.lz4.level", kmsg.ConfigTypeInt, "9", "compression.lz4.level", "Level used when the broker compresses with lz4.", keepsBytes),
 	only("compression.type", kmsg.ConfigTypeString, "producer", "compression.type", "Codec of stored batches: producer keeps the one that they arrived with.", keepsBytes),
@@ -106,10 +107,9 @@ const largestBatchBytes = 16<<20 - 64<<10
 
 // Why a setting has only one value.
 const (
-	keepsBytes   = "the broker stores batches exactly as they arrive"
-	noCompaction = "log compaction comes with a later version"
-	oneReplica   = "this broker is one node, and a topic has one replica"
-	noTiers      = "there is no tiered storage"
+	keepsBytes = "the broker stores batches exactly as they arrive"
+	oneReplica = "this broker is one node, and a topic has one replica"
+	noTiers    = "there is no tiered storage"
 )
 
 // only is a setting of which nothing but Kafka's default is true here.
@@ -120,15 +120,26 @@ func only(name string, kind kmsg.ConfigType, fallback, synonym, doc, because str
 
 func keep(*log.Config, string) {}
 
+// checkCleanupPolicy takes Kafka's list of policies, in any order.
 func checkCleanupPolicy(value string) error {
-	policies := strings.Split(value, ",")
-	for i := range policies {
-		policies[i] = strings.TrimSpace(policies[i])
+	for policy := range strings.SplitSeq(value, ",") {
+		if policy = strings.TrimSpace(policy); policy != "compact" && policy != "delete" {
+			return errors.New("use delete, compact, or compact,delete")
+		}
 	}
-	if slices.Contains(policies, "compact") {
-		return fmt.Errorf("compact is not supported yet: %s; use delete", noCompaction)
+	return nil
+}
+
+// cleanupPolicy is the meaning of a value that check has passed.
+func cleanupPolicy(value string) log.CleanupPolicy {
+	compacts, deletes := strings.Contains(value, "compact"), strings.Contains(value, "delete")
+	switch {
+	case compacts && deletes:
+		return log.CleanupCompactDelete
+	case compacts:
+		return log.CleanupCompact
 	}
-	return fmt.Errorf("only delete is supported")
+	return log.CleanupDelete
 }
 
 func checkRatio(value string) error {

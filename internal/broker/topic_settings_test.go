@@ -32,12 +32,12 @@ func TestSettingsReachTheLog(t *testing.T) {
 		"retention.ms": "1000", "retention.bytes": "2000", "segment.bytes": "3000", "segment.ms": "4000", "max.message.bytes": "5000",
 		"flush.messages": "1", "flush.ms": "6", "message.timestamp.type": "LogAppendTime", "index.interval.bytes": "7000",
 		"message.timestamp.before.max.ms": "8", "message.timestamp.after.max.ms": "9",
-		"min.cleanable.dirty.ratio": "0.25", "min.compaction.lag.ms": "10", "max.compaction.lag.ms": "11", "delete.retention.ms": "12",
+		"cleanup.policy": "delete, compact", "min.cleanable.dirty.ratio": "0.25", "min.compaction.lag.ms": "10", "max.compaction.lag.ms": "11", "delete.retention.ms": "12",
 	})
 	want := log.Config{
 		RetentionMs: 1000, RetentionBytes: 2000, SegmentBytes: 3000, SegmentMs: 4000, MaxMessageBytes: 5000, FlushMessages: 1, FlushMs: 6,
 		LogAppendTime: true, IndexIntervalBytes: 7000, TimestampBeforeMaxMs: 8, TimestampAfterMaxMs: 9,
-		MinCleanableDirtyRatio: 0.25, MinCompactionLagMs: 10, MaxCompactionLagMs: 11, DeleteRetentionMs: 12,
+		Cleanup: log.CleanupCompactDelete, MinCleanableDirtyRatio: 0.25, MinCompactionLagMs: 10, MaxCompactionLagMs: 11, DeleteRetentionMs: 12,
 	}
 	if cfg != want {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
@@ -47,9 +47,9 @@ func TestSettingsReachTheLog(t *testing.T) {
 // What is not implemented is refused with words that say why, never accepted.
 func TestRefusedSettings(t *testing.T) {
 	for _, test := range []struct{ name, value, says string }{
-		{"cleanup.policy", "compact", "later version"},
-		{"cleanup.policy", "compact,delete", "later version"},
-		{"cleanup.policy", "shred", "only delete"},
+		{"cleanup.policy", "shred", "use delete, compact"},
+		{"cleanup.policy", "compact,shred", "use delete, compact"},
+		{"cleanup.policy", "", "use delete, compact"},
 		{"compression.type", "gzip", "exactly as they arrive"},
 		{"min.insync.replicas", "2", "one node"},
 		{"unclean.leader.election.enable", "true", "one node"},

@@ -121,6 +121,9 @@ func (l *Log) inspect(headers []batch.Header, b []byte, cfg *Config, nowMs int64
 			if err := cfg.admit(h, nowMs); err != nil {
 				return nil, err
 			}
+			if err := cfg.admitKeys(b[:h.Size()]); err != nil {
+				return nil, err
+			}
 		}
 		headers = append(headers, h)
 		b = b[h.Size():]

@@ -47,7 +47,9 @@ func (c *checkpointer) run() {
 		}
 		if err := c.checkpoint(); err != nil {
 			c.store.opts.Logger.Warn("checkpoint failed; the next one is tried in its time", "error", err)
+			continue
 		}
+		c.store.cleaner.nudge() // more may be compacted
 	}
 }
 

@@ -29,6 +29,7 @@ func (s *Store) close() error {
 	}
 	close(s.quit)
 	<-s.retention.ended
+	<-s.cleaner.ended
 	<-s.checkpointer.ended
 	s.removals.Wait()
 	close(s.syncer.quit)

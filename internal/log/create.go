@@ -74,6 +74,9 @@ func (s *Store) forgetFormer(specs []CreateSpec) error {
 	if err := s.advance(nil); err != nil {
 		return err
 	}
+	if err := s.cleaner.forgetFormer(); err != nil {
+		return err
+	}
 	clear(s.former)
 	return nil
 }

@@ -41,6 +41,9 @@ var (
 	// ErrTooLarge means that one batch exceeds Config.MaxMessageBytes.
 	ErrTooLarge = errors.New("log: batch is too large")
 
+	// ErrNoKey means that a record of a compacted topic has no key, or cannot be read.
+	ErrNoKey = errors.New("log: a record of a compacted topic needs a key")
+
 	// ErrTimestamp means that a timestamp lies outside the topic's bounds, or that
 	// a producer set the broker's log-append-time bit.
 	ErrTimestamp = errors.New("log: timestamp is not acceptable")

@@ -14,4 +14,6 @@ type faults struct {
 	forgetProducers     bool // recovery does not rebuild the producer state
 	truncateRot         bool // recovery cuts at any damage
 	staleChecksum       bool // LogAppendTime leaves the producer's checksum
+
+	compaction compactionFaults
 }

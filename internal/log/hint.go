@@ -39,6 +39,15 @@ func (s *hintSet) find(segment, off record.Offset) (place, bool) {
 	return place{}, false
 }
 
+// forget drops all hints: positions have changed. One that is put at the same
+// time may stay, and will be found wrong.
+func (s *hintSet) forget() {
+	for i := range s.slots {
+		s.slots[i].check.Store(0)
+		s.slots[i].base.Store(0)
+	}
+}
+
 // put replaces the hint that the reader came from, or the oldest one.
 func (s *hintSet) put(segment record.Offset, from, to place) {
 	slot := &s.slots[s.turn.Load()%uint32(len(s.slots))]

@@ -65,6 +65,11 @@ type Log struct {
 	checkpointed atomic.Int64 // recovery point on disk: all below is durable, and so is the producers' state there
 
 	recovered recovered
+	compacted compacted
+
+	// reshape is held by who takes segments out of the view: a swap, or a new log
+	// start. Who needs names too locks this one first.
+	reshape sync.Mutex
 
 	// names is held for reading while files are made, renamed or removed in dir,
 	// and for writing to delete the log: a later log of the same name is not hurt.

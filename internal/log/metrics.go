@@ -14,6 +14,7 @@ type metrics struct {
 	cutBytes    prometheus.Counter
 	openFiles   prometheus.GaugeFunc
 	syncRounds  prometheus.CounterFunc
+	compaction  compactionMetrics
 
 	registerer prometheus.Registerer
 	registered []prometheus.Collector
@@ -47,7 +48,9 @@ func newMetrics(s *Store, r prometheus.Registerer) (*metrics, error) {
 			Help: "Rounds of group commit: all that waits at a time is synced in one.",
 		}, func() float64 { return float64(s.SyncRounds()) }),
 	}
-	return m, m.register(r, m.syncSeconds, m.corrupt, m.failed, m.cutBytes, m.openFiles, m.syncRounds, sizes{s})
+	m.compaction = newCompactionMetrics(s)
+	all := append(m.compaction.collectors(), m.syncSeconds, m.corrupt, m.failed, m.cutBytes, m.openFiles, m.syncRounds, sizes{s})
+	return m, m.register(r, all...)
 }
 
 func (m *metrics) register(r prometheus.Registerer, all ...prometheus.Collector) error {

@@ -79,6 +79,8 @@ type opening struct {
 	again  bool    // a sync failed in the last run
 	points offsets // recovery points; nil when their checkpoint is damaged
 	starts offsets
+
+	compacted offsets
 }
 
 // dirFiles is what the directory of a partition holds.
@@ -108,6 +110,7 @@ func (s *Store) openLog(tp record.TopicPartition, o opening) (*Log, PartitionRep
 	}
 	l.view.Store(&view{start: o.starts[tp]}) // kept, with the recovery point, if it cannot be opened
 	l.checkpointed.Store(int64(o.points[tp]))
+	l.compacted.to.Store(int64(o.compacted[tp]))
 	found, err := l.list()
 	if err == nil && found.halfMade(o.starts[tp]) {
 		if err = s.fsys.RemoveAll(l.dir); err == nil {
@@ -139,6 +142,9 @@ func (d dirFiles) halfMade(start record.Offset) bool {
 // list reads the directory, and the topic's id. Leftovers of replaceFile go.
 func (l *Log) list() (found dirFiles, err error) {
 	names, err := l.store.fsys.List(l.dir)
+	if err == nil {
+		names, err = l.finishSwaps(names)
+	}
 	if err != nil {
 		return found, err
 	}

@@ -98,6 +98,9 @@ func (l *Log) expireProducers(nowMs int64) {
 // on, whole, and never the active one.
 func (l *Log) retained(nowMs int64) (record.Offset, error) {
 	cfg, v := l.config.Load(), l.view.Load()
+	if !cfg.Deletes() {
+		return v.start, nil
+	}
 	excess := int64(-1)
 	if cfg.RetentionBytes >= 0 {
 		excess = l.SizeBytes() - cfg.RetentionBytes
@@ -154,7 +157,7 @@ func (l *Log) sealExpired(nowMs int64) error {
 	cfg := l.config.Load()
 	v := l.view.Load()
 	i := len(v.segments) - 1
-	if v.active().size.Load() == 0 || l.durable.Load() != l.next.Load() {
+	if !cfg.Deletes() || v.active().size.Load() == 0 || l.durable.Load() != l.next.Load() {
 		return nil
 	}
 	if expired, err := l.expired(v, i, cfg, nowMs); !expired || err != nil {
@@ -212,6 +215,8 @@ func (s *Store) writeStarts(changed map[*Log]record.Offset) error {
 
 // startAt shows the new start to readers and removes segments that lie below it.
 func (l *Log) startAt(start record.Offset) {
+	l.reshape.Lock()
+	defer l.reshape.Unlock()
 	var below []*segment
 	l.changeView(func(v view) view {
 		v.start = max(v.start, start)

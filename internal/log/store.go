@@ -36,6 +36,7 @@ type Store struct {
 	syncer       *syncer
 	checkpointer *checkpointer
 	retention    *retention
+	cleaner      *cleaner
 	removals     sync.WaitGroup // deleted partitions whose files are going
 	quit         chan struct{}
 
@@ -85,6 +86,7 @@ func newStore(fsys vfs.FS, o Options, lock io.Closer) *Store {
 	s.handles = &handleCache{max: o.MaxOpenFiles, pressed: func() { s.syncer.all() }}
 	s.checkpointer = newCheckpointer(s)
 	s.retention = newRetention(s)
+	s.cleaner = newCleaner(s)
 	return s
 }
 
@@ -110,7 +112,7 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	s.openLogs(names, o)
-	for _, checkpoint := range []offsets{o.points, o.starts} {
+	for _, checkpoint := range []offsets{o.points, o.starts, o.compacted} {
 		for tp := range checkpoint {
 			s.former[tp] = s.logs[tp] == nil
 		}
@@ -139,6 +141,13 @@ func (s *Store) readState() (o opening, err error) {
 		err = s.damaged(err, "deleted records that are still on disk are served again")
 	}
 	s.report.Clean = o.clean
+	if err != nil {
+		return o, err
+	}
+	if o.compacted, err = readOffsets(s.fsys, cleanerFile); err != nil {
+		err = s.damaged(err, "compacted partitions are compacted from their start")
+	}
+	s.cleaner.listed.Store(len(o.compacted) > 0)
 	return o, err
 }
 
@@ -240,6 +249,7 @@ func (s *Store) start() {
 	go s.syncer.run()
 	go s.checkpointer.run()
 	go s.retention.run()
+	go s.cleaner.run()
 }
 
 // noteFailedSync warns the next start. When this fails too there is no more to do.
