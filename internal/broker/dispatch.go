@@ -100,6 +100,7 @@ func (b *Broker) dispatchTable() map[kmsg.Key]handler {
 		kmsg.CreatePartitions:        on(b.createPartitions),
 		kmsg.IncrementalAlterConfigs: on(b.incrementalAlterConfigs),
 		kmsg.DescribeCluster:         on(b.describeCluster),
+		kmsg.DescribeTopicPartitions: on(b.describeTopicPartitions),
 	}
 	for key, h := range b.groups.handlers() {
 		table[key] = h

@@ -8,13 +8,19 @@ import (
 
 var groupOperations = []kmsg.ACLOperation{kmsg.ACLOperationRead, kmsg.ACLOperationDelete, kmsg.ACLOperationDescribe}
 
-// describeGroups shows groups with their members. One that does not exist is
-// Dead, without an error, as in Kafka up to version 5.
+// describeKnowsNoGroup is the first DescribeGroups version that calls a group
+// that does not exist by that name; before, it is just Dead.
+const describeKnowsNoGroup = 6
+
+// describeGroups shows groups with their members.
 func (g *groups) describeGroups(_ *conn, req *kmsg.DescribeGroupsRequest) reply {
 	return later(func() response {
 		resp := req.ResponseKind().(*kmsg.DescribeGroupsResponse)
 		for _, id := range req.Groups {
 			d := g.describe(id)
+			if d.State == group.Dead.String() && req.Version >= describeKnowsNoGroup {
+				d.ErrorCode, d.ErrorMessage = groupCodeOf(errNoSuchGroup), kmsg.StringPtr("Group "+id+" not found.")
+			}
 			d.AuthorizedOperations = notAsked
 			if req.IncludeAuthorizedOperations {
 				d.AuthorizedOperations = allOperations(groupOperations)

@@ -8,7 +8,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// listGroups shows all groups, or those in the states that the client names.
+// classicGroup is the type of all our groups, in Kafka's words.
+const classicGroup = "classic"
+
+// listGroups shows all groups, or those in the states and of the types that the
+// client names.
 func (g *groups) listGroups(_ *conn, req *kmsg.ListGroupsRequest) reply {
 	return func(ctx context.Context) (response, error) {
 		resp := req.ResponseKind().(*kmsg.ListGroupsResponse)
@@ -17,8 +21,12 @@ func (g *groups) listGroups(_ *conn, req *kmsg.ListGroupsRequest) reply {
 			if len(req.StatesFilter) > 0 && !containsFold(req.StatesFilter, state) {
 				return
 			}
+			if len(req.TypesFilter) > 0 && !containsFold(req.TypesFilter, classicGroup) {
+				return
+			}
 			one := kmsg.NewListGroupsResponseGroup()
 			one.Group, one.ProtocolType, one.GroupState = lg.id, lg.mu.group.ProtocolType(), state
+			one.GroupType = classicGroup
 			resp.Groups = append(resp.Groups, one)
 		})
 		return resp, ctx.Err()

@@ -25,17 +25,17 @@ type versions struct{ key, min, max int16 }
 var announced = []versions{
 	{0, 0, 11}, // Produce
 	{1, 4, 18}, // Fetch
-	{2, 1, 7},  // ListOffsets
+	{2, 1, 11}, // ListOffsets
 	{3, 0, 13}, // Metadata
 	{8, 2, 10}, // OffsetCommit
 	{9, 1, 10}, // OffsetFetch
-	{10, 0, 4}, // FindCoordinator
+	{10, 0, 6}, // FindCoordinator
 	{11, 0, 9}, // JoinGroup
 	{12, 0, 4}, // Heartbeat
 	{13, 0, 5}, // LeaveGroup
 	{14, 0, 5}, // SyncGroup
-	{15, 0, 5}, // DescribeGroups
-	{16, 0, 4}, // ListGroups
+	{15, 0, 6}, // DescribeGroups
+	{16, 0, 5}, // ListGroups
 	{17, 0, 1}, // SaslHandshake
 	{18, 0, 4}, // ApiVersions
 	{19, 2, 7}, // CreateTopics
@@ -56,7 +56,8 @@ var announced = []versions{
 	{47, 0, 0}, // OffsetDelete
 	{50, 0, 0}, // DescribeUserScramCredentials
 	{51, 0, 0}, // AlterUserScramCredentials
-	{60, 0, 1}, // DescribeCluster
+	{60, 0, 2}, // DescribeCluster
+	{75, 0, 0}, // DescribeTopicPartitions
 }
 
 // Served lists what the broker answers, ascending by key: what ApiVersions
