@@ -79,6 +79,8 @@ var sections = []struct {
 	{"single", singles},
 	{"start", starts},
 	{"size", sizes},
+	{"transactions", transactions},
+	{"compaction", compaction},
 	{"connections", connections},
 	{"partitions", partitions},
 }

@@ -153,10 +153,10 @@ func java(ctx context.Context, tool string, args ...string) (string, error) {
 
 var sentLine = regexp.MustCompile(`(?m)^(\d+) records sent, ([0-9.]+) records/sec .*99\.9th\.?$`)
 
-func javaProduce(ctx context.Context, b *target.Broker, topic string, events int) (float64, error) {
-	out, err := java(ctx, "ProducerPerformance", "--bootstrap-server", b.Addr, "--topic", topic,
+func javaProduce(ctx context.Context, b *target.Broker, topic string, events int, more ...string) (float64, error) {
+	out, err := java(ctx, "ProducerPerformance", append([]string{"--bootstrap-server", b.Addr, "--topic", topic,
 		"--num-records", strconv.Itoa(events), "--record-size", strconv.Itoa(recordBytes), "--throughput", "-1",
-		"--command-property", "acks=all", "linger.ms=5")
+		"--command-property", "acks=all", "linger.ms=5"}, more...)...)
 	if err != nil {
 		return 0, err
 	}
@@ -182,11 +182,11 @@ func javaConsume(ctx context.Context, b *target.Broker, topic string, events int
 	return strconv.ParseFloat(fields[9], 64)
 }
 
-func franzConsume(ctx context.Context, b *target.Broker, topic string, events int) (float64, error) {
+func franzConsume(ctx context.Context, b *target.Broker, topic string, events int, more ...kgo.Opt) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, runWithin)
 	defer cancel()
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.ConsumeTopics(topic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond))
+	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.Addr), kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100 * time.Millisecond)}, more...)...)
 	if err != nil {
 		return 0, err
 	}

@@ -17,13 +17,14 @@ import (
 
 // Kafka's API keys, as far as the probe sends them.
 const (
-	keyFetch          = 1
-	keyListOffsets    = 2
-	keyMetadata       = 3
-	keyOffsetFetch    = 9
-	keyDescribeGroups = 15
-	keyAPIVersions    = 18
-	keyCreateTopics   = 19
+	keyFetch                   = 1
+	keyListOffsets             = 2
+	keyMetadata                = 3
+	keyOffsetFetch             = 9
+	keyDescribeGroups          = 15
+	keyAPIVersions             = 18
+	keyCreateTopics            = 19
+	keyIncrementalAlterConfigs = 44
 )
 
 // exchangeWithin bounds each exchange with a broker that should be up.
@@ -352,4 +353,32 @@ func (c *Conn) DescribeGroup(group string) (Group, error) {
 		return Group{}, err
 	}
 	return g, r.err
+}
+
+// AlterTopic sets one config of a topic.
+func (c *Conn) AlterTopic(topic, name, value string) error {
+	const resourceTopic, opSet = 2, 0
+	var w writer
+	w.int32(1)
+	w.int8(resourceTopic)
+	w.string(topic)
+	w.int32(1)
+	w.string(name)
+	w.int8(opSet)
+	w.string(value)
+	w.int8(0) // not only validated
+	r, err := c.exchange(keyIncrementalAlterConfigs, 0, w.b)
+	if err != nil {
+		return err
+	}
+	r.int32() // throttle time
+	for range r.count() {
+		code, message := r.int16(), r.string()
+		r.int8()   // resource type
+		r.string() // resource
+		if err := check(code, "set %s=%s of %s: %s", name, value, topic, message); err != nil {
+			return err
+		}
+	}
+	return r.err
 }

@@ -59,6 +59,8 @@ func newFranz(ctx context.Context, addr, id string, timeout time.Duration, first
 		kgo.TransactionalID(id), kgo.TransactionTimeout(timeout),
 		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.RecordDeliveryTimeout(timeout), kgo.UnknownTopicRetries(-1),
+		// What is sent together leaves together, in one request.
+		kgo.ManualFlushing(),
 	), more...)...)
 	if err != nil {
 		return nil, err
@@ -86,8 +88,9 @@ func (f *franz) Send(ctx context.Context, records []Record) ([]int64, error) {
 			answers.Done()
 		})
 	}
+	flushed := f.client.Flush(ctx)
 	answers.Wait()
-	return offsets, errors.Join(failed...)
+	return offsets, errors.Join(append(failed, flushed)...)
 }
 
 func (f *franz) Stage(ctx context.Context, s history.Staged) error {
