@@ -31,6 +31,7 @@ type Broker struct {
 	catalog     *catalog
 	producerIDs *producerIDs
 	groups      *groups
+	txns        *txns
 	handlers    [maxAPIKey]handler
 	rules       [maxAPIKey]rule
 
@@ -108,6 +109,7 @@ func newBroker(cfg Config, store *log.Store) (*Broker, error) {
 	if b.groups, err = openGroups(b); err != nil {
 		return nil, err
 	}
+	b.txns = openTxns(b)
 	for key, h := range b.dispatchTable() {
 		b.handlers[key] = h
 	}
@@ -227,7 +229,7 @@ func (b *Broker) connections() int {
 }
 
 // Close stops from front to back: no new connection, no new request, replies
-// that are due leave, then groups and logs close. When ctx ends first, the
+// that are due leave, then transactions, groups and logs close. When ctx ends first, the
 // connections are cut; what they had not been answered may or may not be stored.
 // Safe to call more than once.
 func (b *Broker) Close(ctx context.Context) error {
@@ -240,6 +242,7 @@ func (b *Broker) Close(ctx context.Context) error {
 		})()
 		b.serving.Wait()
 		b.giveUp()
+		b.txns.close()
 		b.closed = errors.Join(b.groups.close(), b.store.Close())
 	})
 	return b.closed

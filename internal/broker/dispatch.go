@@ -92,7 +92,6 @@ func (b *Broker) dispatchTable() map[kmsg.Key]handler {
 		kmsg.CreateTopics:            on(b.createTopics),
 		kmsg.DeleteTopics:            on(b.deleteTopics),
 		kmsg.DeleteRecords:           on(b.deleteRecords),
-		kmsg.InitProducerID:          on(b.initProducerID),
 		kmsg.OffsetForLeaderEpoch:    on(b.offsetForLeaderEpoch),
 		kmsg.DescribeConfigs:         on(b.describeConfigs),
 		kmsg.AlterConfigs:            on(b.alterConfigs),
@@ -106,6 +105,9 @@ func (b *Broker) dispatchTable() map[kmsg.Key]handler {
 		table[key] = h
 	}
 	for key, h := range b.securityHandlers() {
+		table[key] = h
+	}
+	for key, h := range b.txns.handlers() {
 		table[key] = h
 	}
 	return table

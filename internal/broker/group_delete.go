@@ -52,7 +52,7 @@ func (g *groups) delete(id string) (written, error) {
 // erase writes the tombstones of all that the group has, and drops it.
 func (lg *liveGroup) erase() error {
 	records := []offsetsRecord{{key: groupKey(lg.id)}}
-	for tp := range lg.mu.group.Offsets() {
+	for _, tp := range lg.mu.group.Positions() {
 		records = append(records, offsetsRecord{key: offsetKey(lg.id, tp)})
 	}
 	if _, err := lg.append(records); err != nil {

@@ -1,18 +1,24 @@
 package broker
 
 import (
+	"fmt"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// groupCoordinator is FindCoordinator's key type of consumer groups.
-const groupCoordinator = 0
+// FindCoordinator's key types.
+const (
+	groupCoordinator = 0
+	txnCoordinator   = 1
+)
 
 // coordinatorsByList is the first FindCoordinator version that asks for several.
 const coordinatorsByList = 4
 
-// findCoordinator names this node for every group. Clients ask before anything
-// else about groups, so this makes the offsets topic, durably, at first use.
+// findCoordinator names this node for every group and transactional id. Clients
+// ask before anything else about them, so this makes the offsets topic or the
+// transaction topic, durably, at first use.
 func (g *groups) findCoordinator(c *conn, req *kmsg.FindCoordinatorRequest) reply {
 	return later(func() response {
 		resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
@@ -34,10 +40,16 @@ func (g *groups) findCoordinator(c *conn, req *kmsg.FindCoordinatorRequest) repl
 }
 
 func (g *groups) mayCoordinate(kind int8) error {
-	if kind != groupCoordinator {
-		return refused(noTransactions, "this broker coordinates consumer groups only: transactions come with a later version")
+	var err error
+	switch kind {
+	case groupCoordinator:
+		err = g.createTopic()
+	case txnCoordinator:
+		err = g.b.txns.createTopic()
+	default:
+		return refused(kerr.InvalidRequest, fmt.Sprintf("key type %d: this broker coordinates consumer groups (0) and transactions (1)", kind))
 	}
-	if err := g.createTopic(); err != nil {
+	if err != nil {
 		return refusedBy(kerr.CoordinatorNotAvailable, err)
 	}
 	return nil

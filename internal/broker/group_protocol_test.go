@@ -111,7 +111,7 @@ func TestGroupRefusals(t *testing.T) {
 		"delete a group that is not":      {69, func(m *member) int16 { return m.deleteGroup() }},
 		"delete offsets of such a group":  {69, func(m *member) int16 { return m.deleteOffsets("t").ErrorCode }},
 		"delete offsets without a group":  {24, func(m *member) int16 { m.group = ""; return m.deleteOffsets("t").ErrorCode }},
-		"coordinator of a transaction":    {42, func(m *member) int16 { return m.findCoordinator(1).ErrorCode }},
+		"coordinator of a transaction":    {0, func(m *member) int16 { return m.findCoordinator(1).ErrorCode }},
 		"coordinator of a share group":    {42, func(m *member) int16 { return m.findCoordinator(2).ErrorCode }},
 		"coordinator of a consumer group": {0, func(m *member) int16 { return m.findCoordinator(0).ErrorCode }},
 	} {

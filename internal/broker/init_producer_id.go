@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/internal/log"
@@ -21,11 +20,6 @@ import (
 func (b *Broker) initProducerID(_ *conn, req *kmsg.InitProducerIDRequest) reply {
 	resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
 	resp.ProducerID, resp.ProducerEpoch = -1, -1
-	if req.TransactionalID != nil {
-		b.complaints.warn("a client asked for transactions, which this version does not serve", "transactional_id", *req.TransactionalID)
-		resp.ErrorCode = noTransactions.Code
-		return answer(resp)
-	}
 	return later(func() response {
 		id, err := b.producerIDs.take()
 		if resp.ErrorCode = codeOf(err); err == nil {
@@ -36,10 +30,6 @@ func (b *Broker) initProducerID(_ *conn, req *kmsg.InitProducerIDRequest) reply 
 		return resp
 	})
 }
-
-// noTransactions answers everything that belongs to transactions. Clients take
-// it as final, and Kafka's words for it name the incompatible broker.
-var noTransactions = kerr.InvalidRequest
 
 // producerIDs gives out producer ids, none twice, also across crashes: an id is
 // given out only from a block whose end is durable.

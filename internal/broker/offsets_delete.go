@@ -69,8 +69,11 @@ const tombstonesAtOnce = 10_000
 // forget writes tombstones for those of the offsets that the group has, and then
 // forgets them. After an error the rest is still there.
 func (lg *liveGroup) forget(partitions []record.TopicPartition) error {
-	has := func(tp record.TopicPartition) bool { _, ok := lg.mu.group.Offset(tp); return !ok }
-	for some := range slices.Chunk(slices.DeleteFunc(partitions, has), tombstonesAtOnce) {
+	unknown := func(tp record.TopicPartition) bool {
+		_, committed := lg.mu.group.Offset(tp)
+		return !committed && !lg.mu.group.HasStaged(tp)
+	}
+	for some := range slices.Chunk(slices.DeleteFunc(partitions, unknown), tombstonesAtOnce) {
 		records := make([]offsetsRecord, len(some))
 		for i, tp := range some {
 			records[i].key = offsetKey(lg.id, tp)
@@ -80,6 +83,7 @@ func (lg *liveGroup) forget(partitions []record.TopicPartition) error {
 		}
 		for _, tp := range some {
 			lg.mu.group.RemoveOffset(tp)
+			lg.mu.group.Unstage(tp)
 		}
 	}
 	return nil
@@ -92,7 +96,7 @@ func (g *groups) forgetOffsets(match func(record.TopicPartition) bool, why strin
 	forgotten := 0
 	g.each(g.b.syncing, func(lg *liveGroup) {
 		var doomed []record.TopicPartition
-		for tp := range lg.mu.group.Offsets() {
+		for _, tp := range lg.mu.group.Positions() {
 			if match(tp) {
 				doomed = append(doomed, tp)
 			}

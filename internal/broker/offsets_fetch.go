@@ -19,13 +19,13 @@ const (
 )
 
 // offsetFetch tells where groups are. What was appended before counts, and the
-// reply waits until that is durable; so RequireStable has nothing to add until
-// there are transactions.
+// reply waits until that is durable. RequireStable asks not to be told a position
+// that an open transaction may move (KIP-447).
 func (g *groups) offsetFetch(_ *conn, req *kmsg.OffsetFetchRequest) reply {
 	asked := groupsAsked(req)
 	found := make([]fetchedGroup, len(asked))
 	for i, a := range asked {
-		found[i] = g.fetchGroup(a, req.Version >= fetchesByTopicID)
+		found[i] = g.fetchGroup(a, req.Version >= fetchesByTopicID, req.RequireStable)
 	}
 	return func(context.Context) (response, error) {
 		resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
@@ -85,7 +85,7 @@ func (f *fetchedGroup) await(b *Broker) {
 
 // fetchGroup collects what is asked for. byID says that the client knows topics by
 // their IDs only.
-func (g *groups) fetchGroup(asked kmsg.OffsetFetchRequestGroup, byID bool) fetchedGroup {
+func (g *groups) fetchGroup(asked kmsg.OffsetFetchRequestGroup, byID, stable bool) fetchedGroup {
 	f := fetchedGroup{OffsetFetchResponseGroup: kmsg.NewOffsetFetchResponseGroup()}
 	f.Group = asked.Group
 	lg := g.lockGroup(asked.Group)
@@ -104,7 +104,7 @@ func (g *groups) fetchGroup(asked kmsg.OffsetFetchRequestGroup, byID bool) fetch
 			rt.Topic = string(known.name)
 		}
 		for _, p := range t.Partitions {
-			shown := lg.show(rt.Topic, p)
+			shown := lg.show(rt.Topic, p, stable)
 			if byID && known == nil {
 				shown = fetchedPartition(p)
 				shown.ErrorCode = kerr.UnknownTopicID.Code
@@ -149,16 +149,19 @@ func (lg *liveGroup) committedTopics() []kmsg.OffsetFetchRequestGroupTopic {
 }
 
 // show is one position for a client. lg is nil for a group that does not exist.
-func (lg *liveGroup) show(topic string, partition int32) kmsg.OffsetFetchResponseGroupTopicPartition {
+func (lg *liveGroup) show(topic string, partition int32, stable bool) kmsg.OffsetFetchResponseGroupTopicPartition {
 	shown := fetchedPartition(partition)
 	if lg == nil {
 		return shown
 	}
-	o, committed := lg.mu.group.Offset(record.TopicPartition{Topic: record.Topic(topic), Partition: record.Partition(partition)})
+	tp := record.TopicPartition{Topic: record.Topic(topic), Partition: record.Partition(partition)}
+	o, committed := lg.mu.group.Offset(tp)
 	if !committed {
 		o.Position = -1
 	}
 	switch {
+	case stable && lg.mu.group.HasStaged(tp):
+		shown.ErrorCode = kerr.UnstableOffsetCommit.Code
 	case lg.doubtful(o.Position):
 		shown.ErrorCode = kerr.CorruptMessage.Code
 	case committed:

@@ -78,12 +78,12 @@ func (l *loader) apply(data []byte, next record.Offset) record.Offset {
 		}
 		h := l.it.Header()
 		next = h.LastOffset() + 1
-		if h.Control() || h.Transactional() {
-			l.strange += int(h.Count) // transactions come with a later version
-			continue
-		}
 		for l.it.Next() {
-			l.applyRecord(l.it.Record())
+			if h.Control() {
+				l.applyControl(h.ProducerID, l.it.Record())
+			} else {
+				l.applyRecord(h, l.it.Record())
+			}
 		}
 		if l.it.Err() != nil {
 			l.strange++
@@ -92,13 +92,26 @@ func (l *loader) apply(data []byte, next record.Offset) record.Offset {
 	return next
 }
 
-func (l *loader) applyRecord(r batch.View) {
+// applyControl ends a transaction.
+func (l *loader) applyControl(producerID int64, r batch.View) {
+	end, ok, err := batch.ParseEndTxn(r.Key, r.Value)
+	if err != nil {
+		l.strange++
+	}
+	if ok {
+		for _, lg := range l.shard.takeStaged(producerID) {
+			lg.mu.group.Settle(producerID, end.Commit)
+		}
+	}
+}
+
+func (l *loader) applyRecord(h batch.Header, r batch.View) {
 	id, tp, err := parseOffsetsKey(r.Key)
 	switch {
 	case err != nil:
 		l.strange++
 	case tp.Topic != "":
-		l.applyOffset(id, tp, r)
+		l.applyOffset(h, id, tp, r)
 	case r.Value == nil:
 		delete(l.groups, id)
 		delete(l.places, id)
@@ -108,10 +121,11 @@ func (l *loader) applyRecord(r batch.View) {
 	}
 }
 
-func (l *loader) applyOffset(id string, tp record.TopicPartition, r batch.View) {
+func (l *loader) applyOffset(h batch.Header, id string, tp record.TopicPartition, r batch.View) {
 	if r.Value == nil {
 		if lg := l.shard.find(id); lg != nil {
 			lg.mu.group.RemoveOffset(tp)
+			lg.mu.group.Unstage(tp)
 		}
 		return
 	}
@@ -121,7 +135,13 @@ func (l *loader) applyOffset(id string, tp record.TopicPartition, r batch.View) 
 		return
 	}
 	o.Position = r.Offset
-	l.shard.findOrCreate(id).mu.group.SetOffset(tp, o)
+	lg := l.shard.findOrCreate(id)
+	if h.Transactional() {
+		lg.mu.group.Stage(h.ProducerID, tp, o)
+		l.shard.noteStaged(h.ProducerID, lg)
+		return
+	}
+	lg.mu.group.SetOffset(tp, o)
 }
 
 // restoreGroups gives the groups their members, and puts them on the clock.

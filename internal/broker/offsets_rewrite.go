@@ -51,6 +51,10 @@ func (s *shard) rewrite(ctx context.Context) error {
 		if !lg.lockReadable(ctx) {
 			continue
 		}
+		if lg.mu.group.StagedCount() > 0 { // their records must stay where they are until the transaction ends
+			lg.unlock()
+			return nil
+		}
 		a, n, err := lg.rewrite()
 		lg.unlock()
 		if err != nil {

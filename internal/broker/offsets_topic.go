@@ -36,6 +36,7 @@ type shard struct {
 	mu struct {
 		sync.RWMutex
 		groups map[string]*liveGroup
+		staged map[int64]map[*liveGroup]struct{} // groups with offsets in a producer's transaction
 	}
 }
 
@@ -51,6 +52,7 @@ func (g *groups) openShards(t *topic) {
 	for p, l := range t.logs() {
 		shards[p] = &shard{g: g, log: l}
 		shards[p].mu.groups = map[string]*liveGroup{}
+		shards[p].mu.staged = map[int64]map[*liveGroup]struct{}{}
 	}
 	g.shards.Store(&shards)
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,11 +39,18 @@ type produceCall struct {
 	appended []appended
 	deadline time.Time
 	out      []byte
+
+	// Of a request within a transaction, see appendInTxn.
+	inTxn   *liveTxn   // held while the batches are appended
+	refusal error      // why the transaction takes none of them
+	joined  written    // the record that brings the partitions into it
+	logs    []*log.Log // to be synced together
 }
 
 // appended is one partition's append that acks=all waits for.
 type appended struct {
 	log.Appended
+	log    *log.Log
 	result int // index in resp.Partitions
 }
 
@@ -61,6 +69,8 @@ func (b *Broker) produce(c *conn, req *request) reply {
 	call.deadline = time.Now().Add(time.Duration(call.req.TimeoutMs) * time.Millisecond)
 	if err := call.admit(); err != nil {
 		call.resp.Fail(codeOf(err), err.Error())
+	} else if call.transactional() {
+		call.appendInTxn(c)
 	} else {
 		call.append()
 	}
@@ -78,10 +88,8 @@ func (call *produceCall) admit() error {
 		return refused(kerr.UnsupportedForMessageFormat, fmt.Sprintf("Produce version %d carries records of a format older than v2: use a client for Kafka 0.11 or newer", req.Version))
 	case req.Acks < acksAll || req.Acks > acksLeader:
 		return refused(kerr.InvalidRequiredAcks, fmt.Sprintf("acks=%d: use 0, 1 or all", req.Acks))
-	case req.TransactionalID != nil:
-		return refused(noTransactions, "transactions come with a later version: produce without a transactional id")
 	}
-	return nil
+	return call.admitTxn()
 }
 
 // unanswered is the reply under acks=0: none, unless something failed. Then the
@@ -135,7 +143,11 @@ func (call *produceCall) appendTo(t *topic, asked *wire.ProducePartition, result
 	if err != nil {
 		return err
 	}
-	a, err := l.Append(asked.Records, log.AppendOptions{Sync: call.req.Acks == acksAll})
+	vouched, err := call.vouch(header, l.TP())
+	if err != nil {
+		return err
+	}
+	a, err := l.Append(asked.Records, log.AppendOptions{Sync: call.req.Acks == acksAll && call.inTxn == nil, Txn: vouched})
 	if err != nil {
 		return err
 	}
@@ -145,7 +157,7 @@ func (call *produceCall) appendTo(t *topic, asked *wire.ProducePartition, result
 	r := &call.resp.Partitions[result]
 	r.BaseOffset, r.LogAppendTimeMs, r.LogStartOffset = int64(a.Base), a.AppendTimeMs, int64(a.LogStart)
 	if call.req.Acks == acksAll {
-		call.appended = append(call.appended, appended{Appended: a, result: result})
+		call.appended = append(call.appended, appended{Appended: a, log: l, result: result})
 	}
 	return nil
 }
@@ -164,8 +176,6 @@ func checkBatch(records []byte, version int16) (batch.Header, error) {
 		return h, refused(kerr.InvalidRecord, fmt.Sprintf("the batch has base offset %d: a producer must send 0", h.BaseOffset))
 	case h.Control():
 		return h, refused(kerr.InvalidRecord, "clients must not write control records")
-	case h.Transactional():
-		return h, refused(kerr.InvalidTxnState, "the batch belongs to a transaction: transactions come with a later version")
 	case h.Codec() == batch.Zstd && version < firstZstdVersion:
 		return h, refused(kerr.UnsupportedCompressionType, fmt.Sprintf("zstd needs Produce version %d, this is %d", firstZstdVersion, version))
 	}
@@ -181,8 +191,12 @@ func (call *produceCall) wait(context.Context) (response, error) {
 	}
 	ctx, cancel := context.WithDeadline(call.b.syncing, call.deadline)
 	defer cancel()
+	var joined error
+	if call.joined.any {
+		joined = call.joined.Wait(ctx)
+	}
 	for _, a := range call.appended {
-		err := a.Wait(ctx)
+		err := cmp.Or(joined, a.Wait(ctx))
 		switch {
 		case err == nil:
 		case call.b.syncing.Err() != nil:
@@ -210,6 +224,7 @@ func (call *produceCall) writeFrame(c *conn, correlationID int32) error {
 func (call *produceCall) release() {
 	call.c = nil
 	clear(call.appended)
+	call.joined = written{}
 	clear(call.req.Topics) // they point into the frame
 	clear(call.req.Partitions)
 	if len(call.req.Partitions) > pooledPartitions {

@@ -49,7 +49,7 @@ func TestProduceRefusals(t *testing.T) {
 		"unknown codec":  {"a", -1, changed(records(t, "x"), func(b []byte) { b[22] |= 7 }), 76, "codec"},
 		"base offset":    {"a", -1, changed(records(t, "x"), func(b []byte) { b[7] = 5 }), 87, "must send 0"},
 		"control batch":  {"a", -1, build(t, batch.BuilderOptions{ProducerID: 5, Control: true}, "x"), 87, "control"},
-		"transactional":  {"a", -1, build(t, batch.BuilderOptions{ProducerID: 5, Transactional: true}, "x"), 48, "later version"},
+		"transactional":  {"a", -1, build(t, batch.BuilderOptions{ProducerID: 5, Transactional: true}, "x"), 53, "names no transactional id"},
 		"broker's time":  {"a", -1, changed(records(t, "x"), func(b []byte) { b[22] |= 8 }), 32, "append time"},
 		"too large":      {"small", -1, records(t, strings.Repeat("x", 200)), 10, "max.message.bytes is 200"},
 		"too old":        {"strict", -1, changed(records(t, "x"), func(b []byte) { binary.BigEndian.PutUint64(b[27:], 1); binary.BigEndian.PutUint64(b[35:], 1) }), 32, "before.max.ms"},
@@ -105,7 +105,7 @@ func TestPartitionsFailApart(t *testing.T) {
 }
 
 // Produce 0 to 2 is advertised for librdkafka's sake and refused when used; zstd
-// needs version 7; a transactional id is refused.
+// needs version 7; a transactional id must be known to who writes in a transaction.
 func TestProduceVersionsAndTransactions(t *testing.T) {
 	c := dial(t, startBroker(t))
 	c.createTopic("a", 1)
@@ -122,10 +122,21 @@ func TestProduceVersionsAndTransactions(t *testing.T) {
 			t.Errorf("zstd in version %d: code %d, want %d", version, code, want)
 		}
 	}
-	req := produceRequest(-1, "a", 0, records(t, "x"))
-	req.TransactionID = kmsg.StringPtr("txn")
-	if code := call[*kmsg.ProduceResponse](c, 9, req).Topics[0].Partitions[0].ErrorCode; code != 42 {
-		t.Errorf("transactional id: code %d, want INVALID_REQUEST (42)", code)
+	inTxn := build(t, batch.BuilderOptions{ProducerID: 5, Transactional: true}, "x")
+	for name, test := range map[string]struct {
+		acks    int16
+		records []byte
+		code    int16
+	}{
+		"plain records":              {-1, records(t, "x"), 0},
+		"an id that nobody has":      {-1, inTxn, 49},
+		"a transaction without acks": {1, inTxn, 21},
+	} {
+		req := produceRequest(test.acks, "a", 0, test.records)
+		req.TransactionID = kmsg.StringPtr("txn")
+		if code := call[*kmsg.ProduceResponse](c, 9, req).Topics[0].Partitions[0].ErrorCode; code != test.code {
+			t.Errorf("%s: code %d, want %d", name, code, test.code)
+		}
 	}
 }
 

@@ -79,10 +79,11 @@ type Group struct {
 	sizes       int                  // bytes that the members hold, see [Config.MaxBytes]
 	topics      map[string]bool      // subscribed by the generation; nil: unknown
 	offsets     map[record.TopicPartition]Offset
-	offsetSizes int           // bytes that the offsets hold, about
-	initial     bool          // this join phase is the first after Empty
-	newcomer    bool          // a member joined since the initial delay was last extended
-	extendBy    time.Duration // how much longer the initial delay may become
+	staged      map[stagedKey]Offset // within transactions; nil until the first
+	offsetSizes int                  // bytes that all of them hold, about
+	initial     bool                 // this join phase is the first after Empty
+	newcomer    bool                 // a member joined since the initial delay was last extended
+	extendBy    time.Duration        // how much longer the initial delay may become
 
 	joinBy time.Time // the join phase ends then; zero: none runs
 	syncBy time.Time // members that have not synced by then are removed; zero: all have
@@ -135,7 +136,7 @@ func (g *Group) Next() time.Time { return g.next }
 // Idle reports whether dropping the group from memory would lose nothing: no
 // member, no id given out, no offset, and no generation that a record holds.
 func (g *Group) Idle() bool {
-	return g.state == Empty && g.generation == 0 && len(g.pending) == 0 && len(g.offsets) == 0
+	return g.state == Empty && g.generation == 0 && len(g.pending) == 0 && len(g.offsets) == 0 && len(g.staged) == 0
 }
 
 // SetWall tells the wall clock for the steps that follow. It is apart from their
@@ -148,6 +149,7 @@ func (g *Group) Kill(now time.Time) {
 	g.begin(now)
 	g.become(Dead)
 	clear(g.offsets)
+	clear(g.staged)
 	clear(g.pending)
 	g.offsetSizes = 0
 	g.joinBy, g.syncBy, g.next = time.Time{}, time.Time{}, time.Time{}

@@ -100,7 +100,7 @@ func (g *Group) Expired(now time.Time) []record.TopicPartition {
 	}
 	var expired []record.TopicPartition
 	for tp, o := range g.offsets {
-		if !g.subscribedTo(tp.Topic) && g.expired(o, since, record.TimestampOf(now)) {
+		if !g.subscribedTo(tp.Topic) && !g.HasStaged(tp) && g.expired(o, since, record.TimestampOf(now)) {
 			expired = append(expired, tp)
 		}
 	}

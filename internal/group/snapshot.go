@@ -59,10 +59,10 @@ func (g *Group) snapshot(members []*member) Snapshot {
 // could not have made (a record of a foreign or damaged origin) is taken as far
 // as it makes sense: members without an id or twice the same are left out.
 func (g *Group) Restore(now time.Time, s Snapshot) {
-	offsets, sizes, wall := g.offsets, g.offsetSizes, g.wall
+	offsets, staged, sizes, wall := g.offsets, g.staged, g.offsetSizes, g.wall
 	*g = *New(g.id, g.cfg, now)
 	g.now, g.wall = now, wall
-	g.offsets, g.offsetSizes = offsets, sizes
+	g.offsets, g.staged, g.offsetSizes = offsets, staged, sizes
 	g.sinceMs = s.Since
 	g.generation, g.protocolType, g.protocol = s.Generation, s.ProtocolType, s.Protocol
 	for _, m := range s.Members {

@@ -41,8 +41,13 @@ var announced = []versions{
 	{19, 2, 7}, // CreateTopics
 	{20, 1, 6}, // DeleteTopics
 	{21, 0, 2}, // DeleteRecords
-	{22, 0, 4}, // InitProducerId
+	{22, 0, 5}, // InitProducerId
 	{23, 2, 4}, // OffsetForLeaderEpoch
+	{24, 0, 5}, // AddPartitionsToTxn
+	{25, 0, 4}, // AddOffsetsToTxn
+	{26, 0, 4}, // EndTxn
+	{27, 1, 2}, // WriteTxnMarkers
+	{28, 0, 4}, // TxnOffsetCommit
 	{29, 1, 3}, // DescribeAcls
 	{30, 1, 3}, // CreateAcls
 	{31, 1, 3}, // DeleteAcls
@@ -57,6 +62,9 @@ var announced = []versions{
 	{50, 0, 0}, // DescribeUserScramCredentials
 	{51, 0, 0}, // AlterUserScramCredentials
 	{60, 0, 2}, // DescribeCluster
+	{61, 0, 0}, // DescribeProducers
+	{65, 0, 0}, // DescribeTransactions
+	{66, 0, 2}, // ListTransactions
 	{75, 0, 0}, // DescribeTopicPartitions
 }
 

@@ -1,0 +1,116 @@
+package broker
+
+import (
+	"errors"
+	"time"
+
+	"millrace/internal/log"
+	"millrace/internal/txn"
+	"millrace/record"
+)
+
+// How long to wait before markers that could not be written are tried again.
+const (
+	markerPause        = 50 * time.Millisecond
+	longestMarkerPause = 5 * time.Second
+)
+
+// finish writes the markers of a decision once it is durable, and completes the
+// id when they are. It is the id's only one. A disk that is full holds it up; a
+// partition that failed does so until a start, which finishes the transaction.
+func (x *txns) finish(lt *liveTxn, t txn.Txn, prepared written) {
+	if prepared.any && prepared.Wait(x.ctx) != nil {
+		return // nobody knows whether it is decided: the next start does
+	}
+	left := t.Partitions
+	for pause := markerPause; ; pause = min(2*pause, longestMarkerPause) {
+		if left = x.mark(lt, t, left); len(left) == 0 && x.complete(lt, t) {
+			return
+		}
+		if !sleep(x.ctx, pause) {
+			return
+		}
+	}
+}
+
+// mark appends the marker to each of the partitions and waits until all of them
+// are durable. It returns the partitions that have none yet.
+func (x *txns) mark(lt *liveTxn, t txn.Txn, partitions []record.TopicPartition) (left []record.TopicPartition) {
+	m := log.Marker{
+		ProducerID: t.Producer.ID, ProducerEpoch: t.Producer.Epoch, Commit: t.State == txn.PrepareCommit,
+		CoordinatorEpoch: lt.shard.log.LeaderEpoch(), TransactionVersion: int16(t.Version),
+	}
+	appended := make([]log.Appended, len(partitions))
+	failed := make([]error, len(partitions))
+	for i, tp := range partitions {
+		appended[i], failed[i] = x.b.writeMarker(tp, m)
+	}
+	for i, tp := range partitions {
+		err := failed[i]
+		if err == nil {
+			err = appended[i].Wait(x.ctx)
+		}
+		switch {
+		case err == nil, noLongerNeeded(err):
+		case x.ctx.Err() != nil:
+			left = append(left, tp)
+		default:
+			left = append(left, tp)
+			x.b.complaints.warn("a transaction marker cannot be written; it is tried again", "transactional_id", lt.id, "partition", tp.String(), "error", err)
+		}
+	}
+	return left
+}
+
+// noLongerNeeded reports whether a partition does not need the marker: it is
+// gone, or a start writes again what it has already, behind which the producer
+// has gone on under the epoch that the marker brought.
+func noLongerNeeded(err error) bool {
+	return errors.Is(err, errTopicUnknown) || errors.Is(err, log.ErrDeleted) || errors.Is(err, log.ErrStaleEpoch)
+}
+
+// writeMarker ends a producer's transaction in one partition, and tells the
+// groups if that is one of theirs.
+func (b *Broker) writeMarker(tp record.TopicPartition, m log.Marker) (log.Appended, error) {
+	l, err := b.partition(string(tp.Topic), int32(tp.Partition))
+	if err != nil {
+		return log.Appended{}, err
+	}
+	a, err := l.AppendMarker(m)
+	if errors.Is(err, log.ErrCoordinatorFenced) {
+		m.CoordinatorEpoch = coordinatorEpoch(l, m.ProducerID) // of a transaction topic that was lost: this one is newer
+		a, err = l.AppendMarker(m)
+	}
+	if err == nil && tp.Topic == offsetsTopic {
+		b.groups.settle(tp.Partition, m, a)
+	}
+	return a, err
+}
+
+// coordinatorEpoch is that of the producer's newest marker in the log.
+func coordinatorEpoch(l *log.Log, producerID int64) int32 {
+	for _, p := range l.Producers() {
+		if p.ID == producerID {
+			return p.CoordinatorEpoch
+		}
+	}
+	return 0
+}
+
+// complete stores that all markers are written. Nobody waits for its sync: when
+// a crash loses it, the start writes the markers again. It is false when that
+// cannot be stored now.
+func (x *txns) complete(lt *liveTxn, t txn.Txn) bool {
+	lt.mu.Lock()
+	defer lt.mu.Unlock()
+	next := t.Complete(x.now())
+	if _, err := lt.shard.append(txnRecord(lt.id, next), false); err != nil {
+		return false
+	}
+	lt.become(next)
+	x.counts.ended(t.State)
+	lt.adopt()
+	close(lt.mu.settled)
+	lt.mu.settled = nil
+	return true
+}

@@ -1,0 +1,144 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"millrace/internal/txn"
+	"millrace/record"
+)
+
+// liveTxn is one transactional id with its lock and its place in the log. All
+// fields of mu belong to who holds the lock.
+type liveTxn struct {
+	id    string
+	shard *txnShard
+
+	mu struct {
+		sync.Mutex
+		txn     txn.Txn
+		written written       // its newest record, whose sync every answer waits for
+		settled chan struct{} // closed when the markers of a Prepared state are written; nil in the others
+		gone    bool          // expired: look it up again
+		open    []openTxn     // what the start found open of this producer, until adopt
+	}
+}
+
+func newLiveTxn(s *txnShard, id string, t txn.Txn) *liveTxn {
+	lt := &liveTxn{id: id, shard: s}
+	lt.mu.txn = t
+	return lt
+}
+
+// store makes next the state of the id: its record is appended, and its answer
+// must wait for written. A Prepared state gets its markers. The caller holds mu.
+func (lt *liveTxn) store(next txn.Txn) error { return lt.storeLater(next, true) }
+
+// storeLater is store, and leaves it to the caller to start a sync unless urgent.
+func (lt *liveTxn) storeLater(next txn.Txn, urgent bool) error {
+	a, err := lt.shard.append(txnRecord(lt.id, next), urgent)
+	if err != nil {
+		return err
+	}
+	lt.mu.written = written{Appended: a, any: true}
+	lt.become(next)
+	return nil
+}
+
+// become brings the rest of the broker up to date with a stored state.
+func (lt *liveTxn) become(next txn.Txn) {
+	x := lt.shard.x
+	lt.mu.txn = next
+	x.mu.Lock()
+	if next.State == txn.Ongoing {
+		x.mu.ongoing[lt] = next.StartedAt + record.Timestamp(next.TimeoutMs)
+	} else {
+		delete(x.mu.ongoing, lt)
+	}
+	x.mu.Unlock()
+	if next.State.Prepared() {
+		lt.mu.settled = make(chan struct{})
+		prepared := lt.mu.written
+		x.running.Go(func() { x.finish(lt, next, prepared) })
+	}
+}
+
+// take carries a step out. An error that comes with a step to store is passed on
+// when that is done.
+func (lt *liveTxn) take(step txn.Step, decided error) error {
+	if step.Store {
+		if err := lt.store(step.Next); err != nil {
+			return err
+		}
+	}
+	return decided
+}
+
+// forget removes the id with a tombstone.
+func (lt *liveTxn) forget() error {
+	if _, err := lt.shard.append(offsetsRecord{key: txnKey(lt.id)}, false); err != nil {
+		return err
+	}
+	lt.mu.txn.State, lt.mu.gone = txn.Dead, true
+	s := lt.shard
+	s.mu.Lock()
+	delete(s.mu.ids, lt.id)
+	s.mu.Unlock()
+	s.x.ids.Add(-1)
+	return nil
+}
+
+// settlePatience is how long a request waits for the markers of the transaction
+// before. Beyond it the client is told to ask again.
+const settlePatience = 2 * time.Second
+
+// do locks the id and calls step, again when the markers are written that a step
+// had to wait for (ErrConcurrent). It returns what must be durable before the
+// client may know.
+func (lt *liveTxn) do(ctx context.Context, step func() error) (written, error) {
+	ctx, cancel := context.WithTimeout(ctx, settlePatience)
+	defer cancel()
+	for {
+		lt.mu.Lock()
+		if lt.mu.gone {
+			lt.mu.Unlock()
+			return written{}, errIDGone
+		}
+		err := step()
+		w, settled := lt.mu.written, lt.mu.settled
+		lt.mu.Unlock()
+		if err != txn.ErrConcurrent || settled == nil {
+			return w, err
+		}
+		select {
+		case <-settled:
+		case <-ctx.Done():
+			return w, err
+		}
+	}
+}
+
+// lockSettled is do for who goes on holding the lock: it returns with the lock,
+// or with the reason why not.
+func (lt *liveTxn) lockSettled(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settlePatience)
+	defer cancel()
+	for {
+		lt.mu.Lock()
+		settled := lt.mu.settled
+		switch {
+		case lt.mu.gone:
+			lt.mu.Unlock()
+			return errIDGone
+		case settled == nil:
+			return nil
+		}
+		lt.mu.Unlock()
+		select {
+		case <-settled:
+		case <-ctx.Done():
+			return txn.ErrConcurrent
+		}
+	}
+}

@@ -1,0 +1,79 @@
+package broker
+
+import (
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"millrace/internal/txn"
+)
+
+// txnCounts is what happened to transactions since the start.
+type txnCounts struct {
+	committed, aborted, timedOut atomic.Int64
+}
+
+// ended counts a decision whose markers are all written.
+func (c *txnCounts) ended(prepared txn.State) {
+	if prepared == txn.PrepareCommit {
+		c.committed.Add(1)
+	} else {
+		c.aborted.Add(1)
+	}
+}
+
+// openTxnThreshold is the age from which on an open transaction has a series of
+// its own: it holds up every reader at read_committed.
+const openTxnThreshold = 10 * time.Second
+
+// maxOpenTxnSeries bounds them; what is beyond shows in the count.
+const maxOpenTxnSeries = 1000
+
+var (
+	openTxnSeconds = prometheus.NewDesc("millrace_broker_open_transaction_seconds",
+		"Age of the oldest open transaction of a partition, from 10 s on. Its readers at read_committed stand still meanwhile.", []string{"topic", "partition"}, nil)
+	stuckPartitions = prometheus.NewDesc("millrace_broker_open_transaction_partitions",
+		"Partitions whose oldest open transaction is older than 10 s.", nil, nil)
+	txnsTotal = prometheus.NewDesc("millrace_broker_transactions_total",
+		"Transactions that ended, by result; timeout counts those aborts that a timeout began.", []string{"result"}, nil)
+	txnIDs = prometheus.NewDesc("millrace_broker_transactional_ids", "Transactional ids that are known.", nil, nil)
+)
+
+// txnCollector reads the state of transactions when it is asked.
+type txnCollector struct{ x *txns }
+
+func (x *txns) register(r prometheus.Registerer) { r.MustRegister(txnCollector{x}) }
+
+// Describe is for prometheus.Collector.
+func (txnCollector) Describe(descs chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{openTxnSeconds, stuckPartitions, txnsTotal, txnIDs} {
+		descs <- d
+	}
+}
+
+// Collect is for prometheus.Collector.
+func (c txnCollector) Collect(out chan<- prometheus.Metric) {
+	counter := func(result string, n *atomic.Int64) {
+		out <- prometheus.MustNewConstMetric(txnsTotal, prometheus.CounterValue, float64(n.Load()), result)
+	}
+	counter("commit", &c.x.counts.committed)
+	counter("abort", &c.x.counts.aborted)
+	counter("timeout", &c.x.counts.timedOut)
+	out <- prometheus.MustNewConstMetric(txnIDs, prometheus.GaugeValue, float64(c.x.ids.Load()))
+	stuck := 0
+	now := c.x.b.cfg.Now()
+	for _, l := range c.x.b.store.Logs() {
+		_, _, since, open := l.OldestOpenTxn()
+		if !open || now.Sub(since) < openTxnThreshold {
+			continue
+		}
+		if stuck++; stuck <= maxOpenTxnSeries {
+			tp := l.TP()
+			out <- prometheus.MustNewConstMetric(openTxnSeconds, prometheus.GaugeValue, now.Sub(since).Seconds(),
+				string(tp.Topic), strconv.Itoa(int(tp.Partition)))
+		}
+	}
+	out <- prometheus.MustNewConstMetric(stuckPartitions, prometheus.GaugeValue, float64(stuck))
+}
