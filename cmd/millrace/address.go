@@ -37,16 +37,16 @@ func parseAddress(flag, text string) (address, error) {
 func (a address) String() string { return net.JoinHostPort(a.host, a.port) }
 
 // parseAdvertise checks what clients are to be told: HOST, or HOST:PORT.
-func parseAdvertise(text string) (string, error) {
+func parseAdvertise(flag, text string) (string, error) {
 	host, port, err := net.SplitHostPort(text)
 	if err != nil {
 		host, port = text, "1"
 	}
 	if _, ipErr := netip.ParseAddr(host); strings.ContainsAny(host, ": /") && ipErr != nil || host == "" && text != "" {
-		return "", usage("write --advertise HOST or HOST:PORT, as clients can reach it", "--advertise %s is no address", text)
+		return "", usage("write "+flag+" HOST or HOST:PORT, as clients can reach it", "%s %s is no address", flag, text)
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return "", usage("use a port from 1 to 65535", "--advertise %s: %q is not a port number", text, port)
+		return "", usage("use a port from 1 to 65535", "%s %s: %q is not a port number", flag, text, port)
 	}
 	return text, nil
 }
@@ -69,19 +69,23 @@ func (a address) loopback() bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// checkExposure refuses addresses that others could reach: nobody is asked for
-// a password yet, so whoever reaches a listener may read and write everything.
-func checkExposure(allowed bool, addresses ...address) error {
-	for _, a := range addresses {
-		if !allowed && !a.loopback() {
-			return &fault{
-				code: "E1401", exit: exitRefused,
-				what: fmt.Sprintf("%s %s could be reached from other machines, and there is no authentication yet: whoever reaches it may read and write everything", a.flag, a),
-				fix:  fmt.Sprintf("use %s localhost:%s, or add --insecure-allow-anonymous if everybody on that network may do so", a.flag, a.port),
-			}
-		}
+// exposedKafka refuses a Kafka listener that others could reach and that asks
+// nobody to log in.
+func exposedKafka(a address) error {
+	return &fault{
+		code: "E1401", exit: exitRefused,
+		what: fmt.Sprintf("%s %s could be reached from other machines, and nobody is asked to log in: whoever reaches it may read and write everything", a.flag, a),
+		fix:  fmt.Sprintf("add --auth sasl, so that clients log in, or --insecure-allow-anonymous if everybody on that network may do so; or use %s localhost:%s", a.flag, a.port),
 	}
-	return nil
+}
+
+// exposedHTTP refuses an HTTP listener that others could reach: it knows no login.
+func exposedHTTP(a address) error {
+	return &fault{
+		code: "E1401", exit: exitRefused,
+		what: fmt.Sprintf("%s %s could be reached from other machines, and the page and the query API ask nobody to log in: whoever reaches them may read all results", a.flag, a),
+		fix:  fmt.Sprintf("use %s localhost:%s behind a proxy that asks for a login, or add --insecure-allow-anonymous if everybody on that network may read them", a.flag, a.port),
+	}
 }
 
 // listen opens the address; localhost gives a listener on 127.0.0.1 and one on

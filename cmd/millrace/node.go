@@ -18,6 +18,7 @@ import (
 	"millrace/internal/broker"
 	"millrace/internal/clicks"
 	"millrace/internal/client"
+	"millrace/internal/group"
 	"millrace/internal/log"
 	"millrace/internal/vfs"
 	"millrace/internal/web"
@@ -31,6 +32,7 @@ type node struct {
 	logger   *slog.Logger
 
 	kafka, http address // with the ports that were found
+	kafkaTLS    address // its host is empty without a TLS listener
 	client      client.Config
 	stops       []stop
 	failed      chan error // the first error of a part ends the server
@@ -62,10 +64,14 @@ func (n *node) start(ctx context.Context) error {
 
 // warnOfExposure repeats, where operators look, what the flag has allowed.
 func (n *node) warnOfExposure() {
-	for _, a := range []address{n.settings.kafka, n.settings.http} {
-		if !a.loopback() {
-			n.logger.Warn("without authentication: whoever reaches this address may read and write everything", "flag", a.flag, "address", a.String())
-		}
+	for _, a := range n.settings.openKafka() {
+		n.logger.Warn("without authentication: whoever reaches this address may read and write everything", "flag", a.flag, "address", a.String())
+	}
+	if a := n.settings.http; !a.loopback() {
+		n.logger.Warn("without authentication: whoever reaches this address may read all results", "flag", a.flag, "address", a.String())
+	}
+	if a := n.settings.kafka; n.settings.security.login && !n.settings.external() && !a.loopback() {
+		n.logger.Warn("without encryption: whoever can listen on the network reads all records; passwords of SCRAM stay unreadable", "flag", a.flag, "address", a.String())
 	}
 }
 
@@ -98,29 +104,48 @@ func (n *node) startSource(ctx context.Context, registry *prometheus.Registry) e
 }
 
 func (n *node) startBroker(ctx context.Context, registry *prometheus.Registry) error {
-	listeners, addr, err := n.settings.kafka.listen(ctx)
+	listeners, err := n.listenKafka(ctx, registry)
 	if err != nil {
 		return err
 	}
-	n.kafka = addr
 	b, err := n.openBroker(ctx, registry)
+	if err == nil {
+		err = n.checkUsers(b)
+	}
 	if err != nil {
-		for _, l := range listeners {
-			err = errors.Join(err, l.Close())
-		}
-		return err
+		return closeListeners(listeners, err)
 	}
 	n.run("broker", func() error { return b.Serve(listeners...) })
-	own := dialable(listeners[0])
 	n.client = client.Config{
-		Brokers: []string{own},
+		Brokers: []string{dialable(listeners[0])},
 		Logger:  n.logger,
-		// Whatever --advertise tells others, the way inside does not leave the machine.
-		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, own)
-		},
+		// Whatever --advertise tells others and --auth asks of them, the way inside
+		// does not leave the process.
+		Dial: func(ctx context.Context, _, _ string) (net.Conn, error) { return b.Dial(ctx) },
 	}
 	return nil
+}
+
+// listenKafka opens the plain listener and, if there is to be one, that of TLS.
+func (n *node) listenKafka(ctx context.Context, registry *prometheus.Registry) ([]net.Listener, error) {
+	certificates, err := n.openCertificates(registry)
+	if err != nil {
+		return nil, err
+	}
+	listeners, addr, err := n.settings.kafka.listen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n.kafka = addr
+	if certificates == nil {
+		return listeners, nil
+	}
+	secure, addr, err := n.settings.security.tls.listen(ctx)
+	if err != nil {
+		return nil, closeListeners(listeners, err)
+	}
+	n.kafkaTLS = addr
+	return append(listeners, overTLS(secure, certificates)...), nil
 }
 
 func (n *node) openBroker(ctx context.Context, registry *prometheus.Registry) (*broker.Broker, error) {
@@ -138,12 +163,19 @@ func (n *node) openBroker(ctx context.Context, registry *prometheus.Registry) (*
 	locked := func(err error) bool { return errors.Is(err, log.ErrLocked) }
 	err = patiently(ctx, locked, func() (err error) {
 		b, err = broker.Open(broker.Config{
-			FS:                disk,
-			Log:               log.Options{Durability: durability},
-			Advertise:         n.settings.advertise,
-			DefaultPartitions: n.settings.defaultPartitions,
-			Logger:            n.logger,
-			Registerer:        registry,
+			FS:                  disk,
+			Log:                 log.Options{Durability: durability},
+			Group:               group.Config{InitialRebalanceDelay: n.settings.rebalanceDelay},
+			Advertise:           n.settings.advertise,
+			AdvertiseTLS:        n.settings.security.advertiseTLS,
+			RequireLogin:        n.settings.security.login,
+			SuperUsers:          n.settings.security.superUsers,
+			MaxConnections:      n.settings.security.maxConnections,
+			MaxConnectionsPerIP: n.settings.security.maxConnectionsPerIP,
+			DefaultPartitions:   n.settings.defaultPartitions,
+			OffsetsPartitions:   n.settings.offsetsPartitions,
+			Logger:              n.logger,
+			Registerer:          registry,
 		})
 		return err
 	})
@@ -261,7 +293,11 @@ func (n *node) readyLine() string {
 	if n.settings.external() {
 		return fmt.Sprintf("ready kafka=%s http=http://%s", n.kafkaText(), n.http)
 	}
-	return fmt.Sprintf("ready kafka=%s http=http://%s data=%s", n.kafka, n.http, n.settings.dataDir)
+	secure := ""
+	if n.kafkaTLS.host != "" {
+		secure = " kafka-tls=" + n.kafkaTLS.String()
+	}
+	return fmt.Sprintf("ready kafka=%s http=http://%s%s data=%s", n.kafka, n.http, secure, n.settings.dataDir)
 }
 
 func (n *node) kafkaText() string {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -22,8 +23,10 @@ A record that was acknowledged at acks=all is on stable storage. --durability os
 gives that up for speed: acknowledged then means in the memory of the operating
 system, which survives the end of this process, but not that of the machine.
 
-Listeners are for this machine only. Any other address is refused unless
---insecure-allow-anonymous says that everybody who can reach it may read and write.
+Listeners are for this machine only. A Kafka address that others can reach is refused
+unless clients log in there (--auth sasl), or --insecure-allow-anonymous says that
+everybody who can reach it may read and write. The same flag opens the HTTP address,
+which knows no login. docs/security.md tells how to put a server on a network.
 
 With --brokers no broker is started: the click job reads click_events from that
 cluster.`
@@ -31,6 +34,7 @@ cluster.`
 const serveExample = `  millrace serve                       # Kafka on localhost:9092, page on http://localhost:8080
   millrace serve --demo                # with simulated clicks, marked as such
   millrace serve --data-dir /var/lib/millrace --kafka-addr localhost:19092 --http-addr localhost:18080
+  millrace serve --auth sasl --super-users admin   # clients log in; docs/security.md goes on from here
   millrace serve --brokers kafka:9092 --command-config prod.properties`
 
 // serveFlags are the settings of a server, as given.
@@ -41,6 +45,9 @@ type serveFlags struct {
 	memory                       string
 	defaultPartitions            int
 	insecure                     bool
+	security                     securityFlags
+	rebalanceDelay               time.Duration
+	offsetsPartitions            int
 	demo                         bool
 	demoRate                     float64
 	cluster                      cluster
@@ -74,11 +81,15 @@ func (a *app) serveCommand() *cobra.Command {
 	flags.BoolVar(&f.demo, "demo", false, "simulate clicks, marked as demo")
 	flags.Float64Var(&f.demoRate, "demo-rate", 200, "simulated clicks per second")
 	flags.BoolVar(&f.insecure, "insecure-allow-anonymous", false, "allow listeners that other machines can reach, without authentication")
+	f.security.register(flags)
+	flags.DurationVar(&f.rebalanceDelay, "group-initial-rebalance-delay", 100*time.Millisecond, "how long the first members of a consumer group wait for more (Kafka: 3s)")
+	flags.IntVar(&f.offsetsPartitions, "offsets-topic-partitions", 4, "partitions of __consumer_offsets, decided when it is made (Kafka: 50)")
 	flags.StringVar(&f.cluster.brokers, "brokers", "", "read from this Kafka cluster instead of starting a broker")
 	flags.StringVar(&f.cluster.commandConfig, "command-config", "", "file of Kafka client properties for --brokers (TLS, SASL)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text, or json for machines")
 	complete(cmd, "durability", "fsync", "os")
+	complete(cmd, "auth", authNone, authSASL)
 	complete(cmd, "log-level", "debug", "info", "warn", "error")
 	complete(cmd, "log-format", "text", "json")
 	return cmd
@@ -93,6 +104,9 @@ type serveSettings struct {
 	memoryBytes       int64
 	defaultPartitions int
 	insecure          bool
+	security          securitySettings
+	rebalanceDelay    time.Duration
+	offsetsPartitions int
 	demoRate          float64 // 0: no demo
 	cluster           cluster // with brokers: no embedded broker
 	level             slog.Level
@@ -112,10 +126,17 @@ func (f serveFlags) settings() (serveSettings, error) {
 		return s, usage("use --log-level debug, info, warn or error", "--log-level is %q", f.logLevel)
 	case f.defaultPartitions < 1 || f.defaultPartitions > 10_000:
 		return s, usage("use 1 to 10000", "--default-partitions is %d", f.defaultPartitions)
+	case f.rebalanceDelay < 0 || f.rebalanceDelay > 5*time.Minute:
+		return s, usage("use a time from 0s to 5m", "--group-initial-rebalance-delay is %v", f.rebalanceDelay)
+	case f.offsetsPartitions < 1 || f.offsetsPartitions > 1000:
+		return s, usage("use 1 to 1000", "--offsets-topic-partitions is %d", f.offsetsPartitions)
 	case f.demo && (f.demoRate <= 0 || f.demoRate > maxRate):
 		return s, usage(fmt.Sprintf("use a rate above 0, at most %d", maxRate), "--demo-rate is %v", f.demoRate)
 	}
-	s.defaultPartitions = f.defaultPartitions
+	s.defaultPartitions, s.offsetsPartitions = f.defaultPartitions, f.offsetsPartitions
+	if s.rebalanceDelay = f.rebalanceDelay; s.rebalanceDelay == 0 {
+		s.rebalanceDelay = -1 // the broker's word for none
+	}
 	if f.demo {
 		s.demoRate = f.demoRate
 	}
@@ -129,7 +150,10 @@ func (f serveFlags) settings() (serveSettings, error) {
 	if s.http, err = parseAddress("--http-addr", f.httpAddr); err != nil {
 		return s, err
 	}
-	if s.advertise, err = parseAdvertise(f.advertise); err != nil {
+	if s.advertise, err = parseAdvertise("--advertise", f.advertise); err != nil {
+		return s, err
+	}
+	if s.security, err = f.security.settings(); err != nil {
 		return s, err
 	}
 	if s.dataDir, err = filepath.Abs(f.dataDir); err != nil {
@@ -139,10 +163,31 @@ func (f serveFlags) settings() (serveSettings, error) {
 }
 
 func (s serveSettings) checkExposure() error {
-	if s.external() {
-		return checkExposure(s.insecure, s.http)
+	if s.insecure {
+		return nil
 	}
-	return checkExposure(s.insecure, s.kafka, s.http)
+	for _, a := range s.openKafka() {
+		return exposedKafka(a)
+	}
+	if !s.http.loopback() {
+		return exposedHTTP(s.http)
+	}
+	return nil
+}
+
+// openKafka are the Kafka listeners through which others could come in without
+// a login.
+func (s serveSettings) openKafka() []address {
+	var open []address
+	if s.external() || s.security.login {
+		return nil
+	}
+	for _, a := range []address{s.kafka, s.security.tls} {
+		if a.host != "" && !a.loopback() {
+			open = append(open, a)
+		}
+	}
+	return open
 }
 
 // parseBytes reads a size: 1048576, 64KiB, 256MiB, 1GiB.

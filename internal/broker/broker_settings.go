@@ -39,7 +39,7 @@ func (b *Broker) describeBroker(c *conn) []kmsg.DescribeConfigsResponseResourceC
 
 func (b *Broker) brokerSettings(c *conn) []brokerSetting {
 	host, port := c.advertised()
-	listener := "PLAINTEXT://" + net.JoinHostPort(host, strconv.Itoa(int(port)))
+	listener := c.protocol() + "://" + net.JoinHostPort(host, strconv.Itoa(int(port)))
 	node := strconv.Itoa(int(b.cfg.NodeID))
 	settings := []brokerSetting{
 		text("advertised.listeners", listener, "The address that this client is told."),
@@ -59,6 +59,7 @@ func (b *Broker) brokerSettings(c *conn) []brokerSetting {
 		text("millrace.durability", durabilityName(b.cfg.Log.Durability), "What acks=all means for topics that do not choose by flush.messages or flush.ms: fsync waits for stable storage, os for the page cache."),
 		text("node.id", node, "The id of this node."),
 		number("num.partitions", int64(b.cfg.DefaultPartitions), "Partitions of a topic whose creator does not say."),
+		number("offsets.topic.num.partitions", int64(b.cfg.OffsetsPartitions), "Partitions of the offsets topic, decided when it is made."),
 		number("offsets.retention.minutes", int64(b.cfg.Group.OffsetsRetention/time.Minute), "How long the offsets of a group outlive its last member."),
 		fixed(text("process.roles", "broker,controller", "What this node does.")),
 		number("socket.request.max.bytes", int64(b.cfg.Limits.MaxFrameBytes), "Longest request."),

@@ -198,3 +198,15 @@ func (b *Broker) Dial(ctx context.Context) (net.Conn, error) {
 		_ = far.Close()
 	}
 }
+
+// protocol is Kafka's name for how this client speaks to us.
+func (c *conn) protocol() string {
+	name := "PLAINTEXT"
+	if c.encrypted {
+		name = "SSL"
+	}
+	if c.b.cfg.RequireLogin && !c.inside {
+		name = "SASL_" + name
+	}
+	return name
+}
