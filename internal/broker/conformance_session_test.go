@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -25,6 +26,8 @@ type session struct {
 	corr  int32
 	names map[string]string // a broker's own ids, by order of appearance
 	steps []step
+
+	topics map[string]string // topic IDs by their digits
 }
 
 // step is one exchange: the request's name and the flattened, normalised answer.
@@ -41,7 +44,7 @@ func dialSession(t *testing.T, addr string) *session {
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	return &session{
-		t: t, conn: conn, names: map[string]string{},
+		t: t, conn: conn, names: map[string]string{}, topics: map[string]string{fmt.Sprint(noSuchTopic): "<no such topic>"},
 		form: kmsg.NewRequestFormatter(kmsg.FormatterClientID("conformance")),
 	}
 }
@@ -136,15 +139,15 @@ func (s *session) normal(field string, node any) any {
 	switch v := node.(type) {
 	case map[string]any:
 		out := map[string]any{}
-		for key, value := range v {
+		for _, key := range slices.Sorted(maps.Keys(v)) { // in order: names are given as they appear
 			if !slices.Contains(dropped, key) {
-				out[key] = s.normal(key, value)
+				out[key] = s.normal(key, v[key])
 			}
 		}
 		return out
 	case []any:
 		if field == "TopicID" {
-			return s.alias(field, fmt.Sprint(v))
+			return s.topicName(fmt.Sprint(v))
 		}
 		out := make([]any, len(v))
 		for i, value := range v {
@@ -161,6 +164,28 @@ func (s *session) normal(field string, node any) any {
 	default:
 		return fmt.Sprint(v)
 	}
+}
+
+// topicName is what the transcript calls a topic ID: by the topic's name, which
+// learn has asked for.
+func (s *session) topicName(id string) string {
+	switch name := s.topics[id]; {
+	case name != "":
+		return name
+	case id == fmt.Sprint([16]byte{}):
+		return "<none>"
+	}
+	return "<some topic>"
+}
+
+// learn asks for the topic's ID, and has the transcript call it so from now on.
+func learn(s *session, topic, as string) [16]byte {
+	s.t.Helper()
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{{Topic: &topic}}
+	id := send[*kmsg.MetadataResponse](s, 12, req).Topics[0].TopicID
+	s.topics[fmt.Sprint(id)] = as
+	return id
 }
 
 func (s *session) alias(field, value string) string {
@@ -206,14 +231,31 @@ func fetchTree(resp *kmsg.FetchResponse) any {
 				records = append(records, r)
 			}
 			partitions = append(partitions, map[string]any{
-				"Topic": topic.Topic, "Partition": fmt.Sprint(p.Partition), "ErrorCode": fmt.Sprint(p.ErrorCode),
+				"Topic": topic.Topic, "TopicID": digits(topic.TopicID), "Partition": fmt.Sprint(p.Partition), "ErrorCode": fmt.Sprint(p.ErrorCode),
 				"HighWatermark": fmt.Sprint(p.HighWatermark), "LogStartOffset": fmt.Sprint(p.LogStartOffset), "Records": records,
-				"NullRecords": fmt.Sprint(p.RecordBatches == nil),
+				"LastStableOffset": fmt.Sprint(p.LastStableOffset), "NullRecords": fmt.Sprint(p.RecordBatches == nil), "Aborted": abortedTree(p.AbortedTransactions),
 			})
 		}
 	}
 	tree["Partitions"] = partitions
 	return tree
+}
+
+// digits is a topic ID as JSON shows it.
+func digits(id [16]byte) []any {
+	var all []any
+	for _, b := range id {
+		all = append(all, json.Number(fmt.Sprint(b)))
+	}
+	return all
+}
+
+func abortedTree(aborted []kmsg.FetchResponseTopicPartitionAbortedTransaction) []any {
+	var all []any
+	for _, a := range aborted {
+		all = append(all, map[string]any{"ProducerID": json.Number(fmt.Sprint(a.ProducerID)), "FirstOffset": fmt.Sprint(a.FirstOffset)})
+	}
+	return all
 }
 
 func decodeRecords(raw []byte) []string {

@@ -119,6 +119,7 @@ func (p *topicPage) partition(t *topic, i int32) kmsg.DescribeTopicPartitionsRes
 	shown := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 	shown.Partition, shown.LeaderID, shown.LeaderEpoch = i, node[0], t.log(i).LeaderEpoch()
 	shown.Replicas, shown.ISR = node, node
+	shown.EligibleLeaderReplicas, shown.LastKnownELR = []int32{}, []int32{} // not null: nobody is eligible
 	return shown
 }
 

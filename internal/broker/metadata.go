@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -40,25 +39,29 @@ type metadataCall struct {
 	ask        wire.MetadataRequest
 	names      []string
 	ids        []topicID // when there are any, names do not count (KIP-516)
-	fault      error     // why the request as a whole is refused
+	refused    bool      // a topic is asked for in no way that the version has
 	autoCreate bool
 }
 
 // collect copies out of the frame, which ends with the handler, what is asked for.
 func (call *metadataCall) collect() {
 	for i, name := range call.ask.Topics {
-		byID := len(call.ask.IDs) > 0 && *call.ask.IDs[i] != topicID{}
-		if byID {
-			call.ids = append(call.ids, *call.ask.IDs[i])
+		id := topicID{}
+		if len(call.ask.IDs) > 0 {
+			id = *call.ask.IDs[i]
 		}
-		if name == nil && !byID || (name == nil || byID) && call.ask.Version < firstMetadataByID {
-			call.fault = refused(kerr.InvalidRequest, fmt.Sprintf("a topic is asked for by its name, or from version %d by its ID", firstMetadataByID))
+		byID := id != topicID{}
+		if !byID && name == nil || (byID || name == nil) && call.ask.Version < firstMetadataByID {
+			call.refused = true
 		}
 		call.names = append(call.names, string(name))
+		if byID {
+			call.ids = append(call.ids, id)
+		}
 	}
 	call.ask.Topics, call.ask.IDs = nil, nil
 	call.names, call.ids = distinct(call.names), distinct(call.ids)
-	if len(call.ids) > 0 && call.fault == nil {
+	if len(call.ids) > 0 && !call.refused {
 		call.names = nil
 	}
 }
@@ -69,8 +72,8 @@ func (call *metadataCall) run(ctx context.Context) (response, error) {
 	var topics []*topic
 	var faults map[string]error
 	switch {
-	case call.fault != nil:
-		return call.refused(), nil
+	case call.refused:
+		return b.largeAnswer(int64(len(call.names)+len(call.ids))*metadataTopicBytes, call.refusal)(ctx)
 	case call.ask.AllTopics:
 		topics = b.catalog.topics.all()
 	case call.autoCreate:
@@ -89,22 +92,35 @@ func (call *metadataCall) run(ctx context.Context) (response, error) {
 	return b.largeAnswer(metadataBytes(topics), func() wire.Response { return call.build(topics, faults) })(ctx)
 }
 
-// refused names every topic with the request's fault.
-func (call *metadataCall) refused() response {
+// refusal answers everything that was asked for with INVALID_REQUEST.
+func (call *metadataCall) refusal() wire.Response {
 	resp := kmsg.NewPtrMetadataResponse()
 	resp.Version, resp.AuthorizedOperations = call.ask.Version, notAsked
+	refuse := func(name string, id topicID) {
+		topic := kmsg.NewMetadataResponseTopic()
+		topic.Topic, topic.TopicID = &name, id
+		topic.ErrorCode, topic.AuthorizedOperations = kerr.InvalidRequest.Code, notAsked
+		resp.Topics = append(resp.Topics, topic)
+	}
 	for _, name := range call.names {
-		resp.Topics = append(resp.Topics, noTopic(name, call.fault))
+		if name != "" || len(call.ids) == 0 {
+			refuse(name, topicID{})
+		}
+	}
+	for _, id := range call.ids {
+		refuse("", id)
 	}
 	return resp
 }
 
+const metadataTopicBytes = 512 // about what a topic without partitions takes, decoded and encoded
+
 // metadataBytes is about what the answer holds, decoded and encoded.
 func metadataBytes(topics []*topic) int64 {
-	const perTopic, perPartition = 512, 160
+	const perPartition = 160
 	total := int64(0)
 	for _, t := range topics {
-		total += perTopic + perPartition*int64(len(t.logs()))
+		total += metadataTopicBytes + perPartition*int64(len(t.logs()))
 	}
 	return total
 }
@@ -177,10 +193,10 @@ func noTopic(name string, fault error) kmsg.MetadataResponseTopic {
 	topic.Topic = &name
 	topic.AuthorizedOperations = notAsked
 	switch {
-	case fault != nil:
-		topic.ErrorCode = codeOf(fault)
 	case record.Topic(name).Validate() != nil:
 		topic.ErrorCode = kerr.InvalidTopicException.Code
+	case fault != nil:
+		topic.ErrorCode = codeOf(fault)
 	default:
 		topic.ErrorCode = kerr.UnknownTopicOrPartition.Code
 	}
