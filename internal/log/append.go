@@ -35,8 +35,9 @@ type Appended struct {
 	LogStart     record.Offset // of the log
 	Duplicate    bool          // the batch was there before; Base and Last are where
 
-	log   *Log
-	round *round
+	log    *Log
+	round  *round
+	marker bool
 }
 
 // Append writes the whole batches in b at the end of the log and gives their
@@ -177,7 +178,7 @@ func olderThan(ts, nowMs, ageMs int64) bool {
 
 func (l *Log) appendedBefore(b producerBatch, sync bool) Appended {
 	a := Appended{Base: b.lastOffset - record.Offset(b.delta), Last: b.lastOffset, AppendTimeMs: -1, LogStart: l.StartOffset(), Duplicate: true, log: l}
-	if l.safe(a.Last) {
+	if a.safe() {
 		sync = false
 	}
 	a.round = l.store.syncer.join(l, 0, sync) // the first append may still be unsynced
@@ -255,6 +256,7 @@ func (l *Log) account(seg *segment, headers []batch.Header, n int64, how additio
 		appended.AppendTimeMs = how.nowMs
 	}
 	appended.round = l.store.syncer.join(l, n, how.sync)
+	appended.marker = how.marker != nil
 	return appended
 }
 
@@ -292,6 +294,8 @@ func (l *Log) wrote(seg *segment, end int64, next record.Offset, n int64, cfg *C
 	if visible {
 		seg.show(end)
 		stableMoved = l.showLocked(next)
+	} else if l.store.opts.faults.earlyMarkers {
+		l.showLocked(l.HighWatermark())
 	}
 	t.Unlock()
 	if visible {
@@ -306,7 +310,7 @@ func (l *Log) showLocked(next record.Offset) (stableMoved bool) {
 	if int64(next) > l.highWatermark.Load() {
 		l.highWatermark.Store(int64(next))
 	}
-	stable := int64(l.tail.unstable.settle(l.HighWatermark()))
+	stable := int64(l.tail.unstable.settle(l.HighWatermark(), l.store.opts.faults))
 	return l.stable.Swap(stable) != stable
 }
 
@@ -322,12 +326,14 @@ func (l *Log) publishWritten() {
 }
 
 // Wait returns nil once the records are as safe as the topic's durability
-// promises: on stable storage under Fsync, at once under OS. ErrFailed when they
-// may be lost, ErrDeleted or ErrClosed when the log is gone; ctx ends the wait
+// promises: on stable storage under Fsync, at once under OS. For a marker the
+// store's durability counts too: its coordinator forgets a transaction that every
+// partition has ended, and a lost marker would hold readers up for ever. ErrFailed
+// when they may be lost, ErrDeleted or ErrClosed when the log is gone; ctx ends the wait
 // and says nothing about the records.
 func (a Appended) Wait(ctx context.Context) error {
 	l := a.log
-	for round := a.round; !l.safe(a.Last); round = l.store.syncer.next() {
+	for round := a.round; !a.safe(); round = l.store.syncer.next() {
 		if reason := l.failed.Load(); reason != nil {
 			return *reason
 		}
@@ -336,15 +342,19 @@ func (a Appended) Wait(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if err := l.stopped(); err != nil && !l.safe(a.Last) {
+		if err := l.stopped(); err != nil && !a.safe() {
 			return err
 		}
 	}
 	return nil
 }
 
-// safe says that the record at off has the promised durability.
-func (l *Log) safe(off record.Offset) bool {
-	return l.durable.Load() > int64(off) || l.store.opts.faults.ackBeforeSync ||
-		l.durability() == OS
+// safe says that the records have the promised durability.
+func (a Appended) safe() bool {
+	l := a.log
+	promised := l.durability()
+	if promised == OS && a.marker {
+		promised = l.store.opts.Durability
+	}
+	return l.durable.Load() > int64(a.Last) || l.store.opts.faults.ackBeforeSync || promised == OS
 }

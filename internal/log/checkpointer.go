@@ -17,6 +17,7 @@ type checkpointer struct {
 	ended chan struct{}
 	bytes atomic.Int64 // synced since the last checkpoint
 
+	taking  sync.Mutex // one checkpoint at a time
 	writing sync.Mutex // one writer of the recovery points at a time
 }
 
@@ -64,18 +65,27 @@ type checkpointTarget struct {
 // checkpoint syncs all that is written, indexes included, snapshots the producers
 // that changed, and writes the recovery points.
 func (c *checkpointer) checkpoint() error {
+	c.taking.Lock()
+	defer c.taking.Unlock()
 	c.bytes.Store(0)
 	targets := c.targets()
 	if len(targets) == 0 {
 		return nil
 	}
-	round := c.store.syncer.all()
-	<-round.done
+	select {
+	case <-c.store.syncer.all().done:
+	case <-c.store.syncer.ended: // the store is closed, and syncs no more
+		for _, t := range targets {
+			t.giveBack()
+		}
+		return ErrClosed
+	}
 	c.syncIndexes(targets)
 	points := make(map[*Log]record.Offset, len(targets))
 	for _, t := range targets {
 		if record.Offset(t.log.durable.Load()) < t.point || t.log.stopped() != nil || t.log.indexFailed.Load() {
-			continue // a sync failed, or the log is gone
+			t.giveBack() // a sync failed, or the log is gone
+			continue
 		}
 		if err := t.saveProducers(); err != nil {
 			t.log.warn("checkpoint skipped", err)
@@ -115,6 +125,15 @@ func (l *Log) checkpointTarget() (t checkpointTarget, changed bool) {
 		a.index.dirty, a.aborted.dirty = false, false
 	}
 	return t, true
+}
+
+// giveBack leaves what was captured to the next checkpoint, or to the clean stop.
+func (t checkpointTarget) giveBack() {
+	a := &t.log.appender
+	a.Lock()
+	defer a.Unlock()
+	a.producers.changed = a.producers.changed || t.snapshot != nil
+	a.sealed = append(a.sealed, t.indexed...)
 }
 
 // encodeProducers is the snapshot of the producers as they are. The appender is held.

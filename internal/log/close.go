@@ -88,6 +88,7 @@ func (l *Log) writeLast() (changed bool, err error) {
 	l.appender.Lock()
 	defer l.appender.Unlock()
 	a := &l.appender
+	changed = len(a.sealed) > 0 || a.index.dirty || a.aborted.dirty
 	if len(a.index.offsets) > 0 || a.index.max.ts > a.index.last.ts {
 		changed = true
 		if err := a.index.seal(); err != nil {

@@ -15,7 +15,8 @@ import (
 type sent struct {
 	batch.Header // as sent, with the base offset that it got
 	bytes        []byte
-	appendTimeMs int64 // -1 when the records keep their own, or it is not known yet
+	appendTimeMs int64       // -1 when the records keep their own, or it is not known yet
+	marker       *log.Marker // nil for records
 }
 
 // partition is the slow model of one partition: all that was sent, and the
@@ -36,6 +37,14 @@ type partition struct {
 	// mustHave is the end of what was acknowledged as durable or shown to readers.
 	// A power cut takes nothing below it.
 	mustHave record.Offset
+
+	// forgot: a batch of a transaction is deleted, and nobody knows whether a power
+	// cut had taken it before.
+	forgot bool
+
+	// stableSeen is the last stable offset that a reader has seen. What is decided
+	// for one stays decided.
+	stableSeen record.Offset
 
 	// The log start may lie anywhere between what was promised or seen, and what
 	// was asked for.
@@ -63,8 +72,10 @@ func (p *partition) drop() {
 	p.batches, p.pending = slices.Clone(p.batches[:len(p.batches)-1]), false
 }
 
-// becomes makes the model what a recovery found.
-func (p *partition) becomes(f found) {
+// becomes makes the model what a recovery found. What is deleted counts for the
+// transactions, if it was certainly there.
+func (p *partition) becomes(f found, how power) {
+	deleted := min(f.start, p.floor(how))
 	there := map[record.Offset]bool{}
 	for _, b := range f.batches {
 		h, _ := batch.ParseHeader(b)
@@ -72,8 +83,10 @@ func (p *partition) becomes(f found) {
 	}
 	var kept []*sent
 	for _, s := range p.batches {
-		if there[s.BaseOffset] {
+		if there[s.BaseOffset] || s.LastOffset() < deleted {
 			kept = append(kept, s)
+		} else if s.Transactional() && s.LastOffset() < f.start {
+			p.forgot = true
 		}
 	}
 	p.batches, p.next, p.pending, p.mayBeGone = kept, f.next, false, false

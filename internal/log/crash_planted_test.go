@@ -17,6 +17,11 @@ var hunters = map[string]func(t *testing.T, plant func(*log.Options)) error{
 	"unchecked batches served":           huntWithRot,
 	"rot cut off":                        huntWithRot,
 	"append time without a new checksum": huntWithAppendTime,
+	"marker seen before it is durable":   huntWithTxns,
+	"aborted index lost":                 huntWithTxns,
+	"open transactions forgotten":        huntWithTxns,
+	"last stable offset ahead":           huntWithTxns,
+	"markers not fenced":                 huntWithTxns,
 }
 
 const huntedWorkloads = 60
@@ -39,26 +44,31 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 			t.Log(first)
 		})
 	}
-	if len(log.PlantedBugs) < 10 {
+	if len(log.PlantedBugs) < 15 {
 		t.Errorf("%d planted bugs: some are gone", len(log.PlantedBugs))
 	}
 }
 
 func huntWithCrashes(t *testing.T, plant func(*log.Options)) error {
-	return hunt(t, func(e *explorer) { e.plant = plant })
+	return hunt(t, 0, func(e *explorer) { e.plant = plant })
+}
+
+func huntWithTxns(t *testing.T, plant func(*log.Options)) error {
+	return hunt(t, txnSeeds, func(e *explorer) { e.plant = plant })
 }
 
 func huntWithAppendTime(t *testing.T, plant func(*log.Options)) error {
-	return hunt(t, func(e *explorer) {
+	return hunt(t, 0, func(e *explorer) {
 		e.plant = plant
 		e.tune = func(c *log.Config) { c.LogAppendTime = true }
 	})
 }
 
-func hunt(t *testing.T, prepare func(*explorer)) error {
+// hunt looks for the bug in workloads from the first one on.
+func hunt(t *testing.T, first uint64, prepare func(*explorer)) error {
 	looked := 0
 	for seed := range uint64(huntedWorkloads) {
-		e := explore(t, seed, crashSteps, prepare)
+		e := explore(t, first+seed, crashSteps, prepare)
 		looked += e.looked
 		if e.failed != nil {
 			return fmt.Errorf("workload %d, crash state %d: %w", seed, looked, e.failed.err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -57,8 +58,19 @@ func (s *small) create() {
 // add appends a batch of two records; those of producer 1 are idempotent.
 func (s *small) add(producer int64, sync bool) log.Appended {
 	s.t.Helper()
+	return s.addAs(batch.BuilderOptions{ProducerID: producer, BaseSequence: int32(2 * len(s.sent))}, sync)
+}
+
+// addTxn appends a batch of a transaction.
+func (s *small) addTxn(producer int64) log.Appended {
+	s.t.Helper()
+	return s.addAs(batch.BuilderOptions{ProducerID: producer, BaseSequence: int32(2 * len(s.sent)), Transactional: true}, true)
+}
+
+func (s *small) addAs(o batch.BuilderOptions, sync bool) log.Appended {
+	s.t.Helper()
 	n := len(s.sent)
-	b := batch.NewBuilder(batch.BuilderOptions{ProducerID: producer, BaseSequence: int32(2 * n)})
+	b := batch.NewBuilder(o)
 	for i := range 2 {
 		b.Append(record.Timestamp(rotNowMs+int64(2*n+i)), nil, []byte(strings.Repeat("v", 40)), nil)
 	}
@@ -67,7 +79,7 @@ func (s *small) add(producer int64, sync bool) log.Appended {
 	h, err := batch.Validate(built)
 	must(s.t, err)
 	s.sent = append(s.sent, &sent{Header: h, bytes: slices.Clone(built)})
-	a, err := s.log.Append(slices.Clone(built), log.AppendOptions{Sync: sync})
+	a, err := s.log.Append(slices.Clone(built), log.AppendOptions{Sync: sync, Txn: o.Transactional})
 	must(s.t, err)
 	if sync {
 		must(s.t, a.Wait(context.Background()))
@@ -271,5 +283,58 @@ func TestRotAtTheRecoveryPointCutsNothing(t *testing.T) {
 	must(t, err)
 	if f.next != 6 || len(f.batches) != 2 || len(f.damaged) != 1 || f.damaged[0].Offset != 2 || f.damaged[0].Next != 4 {
 		t.Errorf("next offset %d, %d batches, damage %v", f.next, len(f.batches), f.damaged)
+	}
+}
+
+// A stop that overtakes a checkpoint leaves to nobody what that one has captured.
+func TestAStopThatOvertakesACheckpointKeepsTheProducers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := crashfs.New()
+		o := rotOptions(rotNowMs, nil, nil)
+		o.CheckpointInterval = time.Second
+		store, err := log.Open(disk, o)
+		must(t, err)
+		s := &small{t: t, disk: disk, store: store}
+		s.create()
+		s.add(1, false)
+		closed := make(chan error, 1)
+		disk.OnOp(func(op crashfs.Op) {
+			if op.Kind == crashfs.SyncData && strings.HasSuffix(op.Name, ".log") { // of the checkpoint
+				disk.OnOp(nil, nil)
+				go func() { closed <- store.Close() }()
+				for s.log.Failed() == nil {
+					runtime.Gosched()
+				}
+			}
+		}, nil)
+		must(t, <-closed)
+		a, err := openSmall(t, disk).log.Append(slices.Clone(s.sent[0].bytes), log.AppendOptions{})
+		if err != nil || !a.Duplicate {
+			t.Errorf("the retry got %+v, %v", a, err)
+		}
+	})
+}
+
+// The marker of a transaction lies above the recovery point, and is deleted: a
+// start must not take the transaction for open.
+func TestADeletedMarkerHasEndedItsTransaction(t *testing.T) {
+	s := newSmall(t)
+	s.addTxn(1)
+	again := openSmall(t, powerCutOf(s.disk)) // moves the recovery point into the transaction
+	again.sent = s.sent
+	a, err := again.log.AppendMarker(log.Marker{ProducerID: 1, Commit: true})
+	must(t, err)
+	must(t, a.Wait(context.Background()))
+	for range 12 {
+		again.add(batch.NoProducerID, true)
+	}
+	_, err = again.log.DeleteRecords(again.log.NextOffset())
+	must(t, err)
+	l := openSmall(t, powerCutOf(again.disk)).log
+	if stable := l.LastStableOffset(); stable != l.HighWatermark() {
+		t.Errorf("the last stable offset is %d of %d", stable, l.HighWatermark())
+	}
+	if id, first, _, open := l.OldestOpenTxn(); open {
+		t.Errorf("producer %d has a transaction open since %d", id, first)
 	}
 }

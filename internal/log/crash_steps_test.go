@@ -67,10 +67,18 @@ func (w *world) repeat() error {
 	return w.wait(q.in, a)
 }
 
-// keptOf is the newest five batches of a producer that start at or above the log start.
+// keptOf is the newest five batches of a producer's newest epoch that start at or
+// above the log start.
 func keptOf(batches []*sent, id int64, start record.Offset) (kept []*sent) {
+	var newest *sent
 	for _, s := range slices.Backward(batches) {
-		if s.ProducerID == id && s.BaseOffset >= start && len(kept) < 5 {
+		if s.ProducerID != id {
+			continue
+		}
+		if newest == nil {
+			newest = s
+		}
+		if s.ProducerEpoch == newest.ProducerEpoch && s.marker == nil && s.BaseOffset >= start && len(kept) < 5 {
 			kept = append(kept, s)
 		}
 	}
@@ -281,13 +289,18 @@ func (w *world) resumeLog(p *partition, l *log.Log, how power) error {
 	if err := p.check(f, how); err != nil {
 		return err
 	}
-	p.becomes(f)
+	p.becomes(f, how)
 	for slot, q := range w.producers {
 		if q != nil && q.in == p && !q.resume() {
 			w.producers[slot] = nil
 		}
 	}
-	return nil
+	for slot, q := range w.txns {
+		if q != nil && q.in == p && !q.resume() {
+			w.txns[slot] = nil
+		}
+	}
+	return p.checkResumed(l)
 }
 
 // expectedOf lets a log be unreadable when the disk made errors while it was opened.
@@ -303,7 +316,7 @@ func (w *world) expectedOf(l *log.Log, err error) error {
 // none of its batches is left: a new producer takes its place.
 func (q *idempotent) resume() bool {
 	for _, s := range slices.Backward(q.in.batches) {
-		if s.ProducerID == q.id {
+		if s.ProducerID == q.id && s.BaseOffset >= q.in.startMin {
 			q.next = s.BaseSequence + s.Count
 			return true
 		}

@@ -23,6 +23,7 @@ import (
 type world struct {
 	seed    uint64
 	rng     *rand.Rand
+	kinds   []stepKind
 	plant   func(*log.Options) // planted bugs
 	tune    func(*log.Config)  // what every topic must have
 	faulty  bool               // errors of the disk are expected
@@ -41,6 +42,7 @@ type world struct {
 	model     model
 	version   int // of the model
 	producers [3]*idempotent
+	txns      [4]*txnProducer
 	unsettled bool                           // the power was cut, and how much was lost is not in the model yet
 	failed    map[record.TopicPartition]bool // a sync or write failed: final until a restart
 }
@@ -54,13 +56,16 @@ type idempotent struct {
 
 func newWorld(seed uint64) *world {
 	w := &world{
-		seed: seed, rng: rand.New(rand.NewPCG(seed, 1)),
+		seed: seed, kinds: stepKinds, rng: rand.New(rand.NewPCG(seed, 1)),
 		disk: crashfs.New(), nowMs: 1_800_000_000_000, builder: batch.NewBuilder(batch.BuilderOptions{}),
 		logs: map[record.TopicPartition]*log.Log{}, model: model{},
 		failed: map[record.TopicPartition]bool{},
 	}
 	if w.rng.IntN(5) == 0 {
 		w.server = log.OS
+	}
+	if seed >= txnSeeds {
+		w.kinds = txnKinds
 	}
 	return w
 }
@@ -133,12 +138,13 @@ func (w *world) observe() {
 		before := *p
 		if fsynced(w.server, p.cfg) {
 			p.mustHave = max(p.mustHave, l.HighWatermark())
+			p.stableSeen = max(p.stableSeen, l.LastStableOffset())
 		}
 		p.startMin = max(p.startMin, l.StartOffset())
 		if p.cfg.RetentionBytes >= 0 {
 			p.startMax = p.next
 		}
-		if p.mustHave != before.mustHave || p.startMin != before.startMin || p.startMax != before.startMax {
+		if p.mustHave != before.mustHave || p.stableSeen != before.stableSeen || p.startMin != before.startMin || p.startMax != before.startMax {
 			w.version++
 		}
 	}
@@ -175,11 +181,11 @@ func (w *world) open() error {
 // step does one thing, and waits until the store has done all that follows.
 func (w *world) step() error {
 	total := 0
-	for _, s := range stepKinds {
+	for _, s := range w.kinds {
 		total += s.weight
 	}
 	at := w.rng.IntN(total)
-	for _, s := range stepKinds {
+	for _, s := range w.kinds {
 		if at -= s.weight; at < 0 {
 			w.say("%s", s.name)
 			err := s.do(w)
@@ -286,7 +292,7 @@ func (w *world) send(p *partition, l *log.Log, o batch.BuilderOptions, sync bool
 	if !refused {
 		w.update(func() { p.add(s) })
 	}
-	a, err := l.Append(slices.Clone(b), log.AppendOptions{Sync: sync})
+	a, err := l.Append(slices.Clone(b), log.AppendOptions{Sync: sync, Txn: o.Transactional})
 	switch {
 	case err == nil && refused:
 		return a, nil, fmt.Errorf("%s took an append after it had failed", p.tp)

@@ -22,6 +22,7 @@ import (
 var (
 	crashReplay = flag.String("crash.replay", "", "run one crash workload alone, or one of its states, as a failure printed it: seed or seed/op/image")
 	crashStates = flag.Int("crash.states", 100_000, "crash states to look at")
+	txnStates   = flag.Int("crash.txnstates", 60_000, "crash states of workloads with transactions to look at")
 )
 
 // explorer takes crash images of a world's disk at each crash point and looks at
@@ -268,14 +269,20 @@ func (x *examination) examineLog(p *partition, l *log.Log, write bool) (*partiti
 		return nil, err
 	}
 	twin := p.withStart(f.start, f.start)
-	twin.becomes(f)
+	twin.becomes(f, x.state.how)
+	if err := twin.checkResumed(l); err != nil {
+		return nil, err
+	}
 	if !write {
 		return twin, nil
 	}
 	if err := x.repeatAll(twin, l); err != nil {
 		return nil, err
 	}
-	return twin, x.append(twin, l)
+	if err := x.append(twin, l); err != nil {
+		return nil, err
+	}
+	return twin, x.endTxns(twin, l)
 }
 
 func (p *partition) withStart(from, to record.Offset) *partition {
@@ -427,17 +434,23 @@ const crashSteps = 40
 // The crash world: at each operation of random workloads on the disk the process
 // is killed and the power cut, in many ways; what a restart finds is compared with
 // a slow model. Two halves, since they run in parallel.
-func TestCrashWorldEven(t *testing.T) { crashWorld(t, 0) }
-func TestCrashWorldOdd(t *testing.T)  { crashWorld(t, 1) }
+func TestCrashWorldEven(t *testing.T) { crashWorld(t, 0, *crashStates/2) }
+func TestCrashWorldOdd(t *testing.T)  { crashWorld(t, 1, *crashStates/2) }
 
-func crashWorld(t *testing.T, half uint64) {
+// The same with transactions: what a reader at read_committed gets, and the last
+// stable offset, must fit the model too.
+func TestCrashWorldTxnEven(t *testing.T) { crashWorld(t, txnSeeds, *txnStates/2) }
+func TestCrashWorldTxnOdd(t *testing.T)  { crashWorld(t, txnSeeds+1, *txnStates/2) }
+
+// crashWorld looks at so many states of every second workload from the first on.
+func crashWorld(t *testing.T, first uint64, states int) {
 	t.Parallel()
 	if *crashReplay != "" {
-		replay(t, half)
+		replay(t, first)
 		return
 	}
 	looked, workloads, alarms := 0, 0, 0
-	for seed := half; looked < *crashStates/2; seed += 2 {
+	for seed := first; looked < states; seed += 2 {
 		e := explore(t, seed, crashSteps, nil)
 		if e.failed != nil {
 			t.Fatalf("go test ./internal/log -run TestCrashWorld -crash.replay=%s\n%v", e.failed.state.name, e.failed)
@@ -450,12 +463,12 @@ func crashWorld(t *testing.T, half uint64) {
 	}
 }
 
-func replay(t *testing.T, half uint64) {
+func replay(t *testing.T, first uint64) {
 	var seed uint64
 	if _, err := fmt.Sscanf(*crashReplay, "%d", &seed); err != nil {
 		t.Fatalf("-crash.replay=%s does not start with a seed", *crashReplay)
 	}
-	if seed%2 != half {
+	if seed%2 != first%2 || seed >= txnSeeds != (first >= txnSeeds) {
 		return
 	}
 	e := explore(t, seed, crashSteps, func(e *explorer) {

@@ -13,4 +13,9 @@ var PlantedBugs = map[string]func(*Options){
 	"producers forgotten":                  func(o *Options) { o.faults.forgetProducers = true },
 	"rot cut off":                          func(o *Options) { o.faults.truncateRot = true },
 	"append time without a new checksum":   func(o *Options) { o.faults.staleChecksum = true },
+	"marker seen before it is durable":     func(o *Options) { o.faults.earlyMarkers = true },
+	"aborted index lost":                   func(o *Options) { o.faults.loseAborted = true },
+	"open transactions forgotten":          func(o *Options) { o.faults.forgetOpenTxns = true },
+	"last stable offset ahead":             func(o *Options) { o.faults.stableAhead = true },
+	"markers not fenced":                   func(o *Options) { o.faults.unfencedMarkers = true },
 }

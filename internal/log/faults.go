@@ -14,6 +14,11 @@ type faults struct {
 	forgetProducers     bool // recovery does not rebuild the producer state
 	truncateRot         bool // recovery cuts at any damage
 	staleChecksum       bool // LogAppendTime leaves the producer's checksum
+	earlyMarkers        bool // a transaction is decided before its marker is durable
+	loseAborted         bool // recovery does not make the index of aborted transactions anew
+	forgetOpenTxns      bool // recovery takes no transaction for open
+	stableAhead         bool // readers at read_committed pass open transactions
+	unfencedMarkers     bool // markers of any epoch are taken
 
 	compaction compactionFaults
 }

@@ -87,6 +87,7 @@ type opening struct {
 type dirFiles struct {
 	segments  []*segment      // ascending
 	snapshots []record.Offset // ascending
+	orphans   []record.Offset // indexes of aborted transactions whose segment is not there
 	bytes     int64           // of all segments
 	named     bool            // there is a partition.metadata with bytes in it
 }
@@ -174,11 +175,25 @@ func (l *Log) list() (found dirFiles, err error) {
 }
 
 // markAborted notes the index of aborted transactions of the segment with that
-// base, which is listed before it. One without a segment is of no use to anybody.
+// base, which is listed before it.
 func (d *dirFiles) markAborted(base record.Offset) {
 	if n := len(d.segments); n > 0 && d.segments[n-1].base == base {
 		d.segments[n-1].txnsFound = true
+	} else {
+		d.orphans = append(d.orphans, base)
 	}
+}
+
+// removeOrphans removes indexes of aborted transactions without a segment: a later
+// segment with that base must not inherit them.
+func (s *scan) removeOrphans(bases []record.Offset) error {
+	for _, base := range bases {
+		s.touched = true
+		if err := s.log.store.fsys.Remove(s.log.dir + "/" + fileName(base, txnFile)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *Log) listSegment(base record.Offset) (*segment, error) {
@@ -226,6 +241,9 @@ func (l *Log) recover(found dirFiles, o opening, report *PartitionReport) error 
 		point = found.segments[len(found.segments)-1].base
 	}
 	s := &scan{log: l, report: report, clean: o.clean, point: point, segments: found.segments}
+	if err := s.removeOrphans(found.orphans); err != nil {
+		return err
+	}
 	if err := s.belowStart(start); err != nil {
 		return err
 	}

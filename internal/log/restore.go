@@ -24,7 +24,7 @@ func (l *Log) restoreProducers(snapshots []record.Offset, point record.Offset) e
 	if err != nil {
 		return err
 	}
-	from = max(from, l.StartOffset())
+	from = max(from, l.view.Load().segments[0].base) // below the log start too: what is deleted may be in an open transaction
 	sound, err := l.checkAborted(from)
 	if err != nil {
 		return err
@@ -47,6 +47,7 @@ func (l *Log) loadSnapshot(snapshots []record.Offset, point record.Offset) (from
 	for i := len(snapshots) - 1; i >= 0; i-- {
 		off := snapshots[i]
 		if off > l.NextOffset() { // its records were lost with the tail
+			l.recovered.touched = true // it must not come back when there are others
 			if err := l.store.fsys.Remove(l.snapshotPath(off)); err != nil {
 				return 0, err
 			}
@@ -230,7 +231,7 @@ func (r *replay) end(m Marker, at record.Offset) error {
 	}
 	stable := r.open.without(first, at+1)
 	r.open.drop(first)
-	if m.Commit {
+	if m.Commit || r.log.store.opts.faults.loseAborted {
 		return nil
 	}
 	w := &r.log.appender.aborted
@@ -247,7 +248,7 @@ func (l *Log) restoreStable() {
 	defer l.tail.Unlock()
 	s := unstableSet{}
 	for id, p := range l.appender.producers.byID {
-		if p.txnFirst != noTxn {
+		if p.txnFirst != noTxn && !l.store.opts.faults.forgetOpenTxns {
 			s.txns = append(s.txns, unstable{producer: id, first: p.txnFirst, sinceMs: p.lastMs, marker: undecided})
 		}
 	}

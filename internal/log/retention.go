@@ -189,6 +189,9 @@ func (l *Log) syncNames() error {
 // advance moves log starts forward: durable first (rule L3), then visible, then
 // the files below them go. Without any it only writes the checkpoint.
 func (s *Store) advance(starts map[*Log]record.Offset) error {
+	if err := s.keepProducers(starts); err != nil {
+		return err
+	}
 	s.startsMu.Lock()
 	defer s.startsMu.Unlock()
 	if !s.opts.faults.deleteBeforeStart {
@@ -200,6 +203,30 @@ func (s *Store) advance(starts map[*Log]record.Offset) error {
 		l.startAt(start)
 	}
 	return nil
+}
+
+// keepProducers writes a checkpoint when a segment above a recovery point is to go:
+// the next start could not read there what its producers did, and would take a
+// transaction for open whose marker is gone.
+func (s *Store) keepProducers(starts map[*Log]record.Offset) error {
+	for l, start := range starts {
+		if l.needsItsBatches(start) {
+			return s.checkpointer.checkpoint()
+		}
+	}
+	return nil
+}
+
+// needsItsBatches says that only segments below start know of something that
+// producers did.
+func (l *Log) needsItsBatches(start record.Offset) bool {
+	v := l.view.Load()
+	if start < v.segments[0].base || int64(v.segments[v.at(start)].base) <= l.checkpointed.Load() {
+		return false
+	}
+	l.appender.Lock()
+	defer l.appender.Unlock()
+	return l.appender.producers.changed
 }
 
 // writeStarts makes the log starts durable, with the given changes.

@@ -40,13 +40,15 @@ func (s *unstableSet) end(first, marker record.Offset) {
 
 // settle drops the transactions whose marker lies below highWatermark, and gives
 // the last stable offset.
-func (s *unstableSet) settle(highWatermark record.Offset) record.Offset {
+func (s *unstableSet) settle(highWatermark record.Offset, planted faults) record.Offset {
 	if s.ended > 0 {
 		before := len(s.txns)
-		s.txns = slices.DeleteFunc(s.txns, func(u unstable) bool { return u.marker != undecided && u.marker < highWatermark })
+		s.txns = slices.DeleteFunc(s.txns, func(u unstable) bool {
+			return u.marker != undecided && (u.marker < highWatermark || planted.earlyMarkers)
+		})
 		s.ended -= before - len(s.txns)
 	}
-	if len(s.txns) == 0 {
+	if len(s.txns) == 0 || planted.stableAhead {
 		return highWatermark
 	}
 	return min(highWatermark, s.txns[0].first)

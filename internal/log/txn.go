@@ -43,7 +43,7 @@ func (l *Log) AppendMarker(m Marker) (Appended, error) {
 	if err := l.stopped(); err != nil {
 		return Appended{}, err
 	}
-	if err := l.appender.producers.decideMarker(m); err != nil {
+	if err := l.appender.producers.decideMarker(m); err != nil && !l.store.opts.faults.unfencedMarkers {
 		return Appended{}, err
 	}
 	return l.add(b, []batch.Header{h}, addition{marker: &m, cfg: cfg, nowMs: nowMs, internal: true, sync: true})
