@@ -170,7 +170,7 @@ func (s *Scram) clientFinal(message string) ([]byte, error) {
 	switch {
 	case !bound || binding != base64.StdEncoding.EncodeToString([]byte(s.gs2)):
 		return nil, malformed("the last message repeats another header than the first had")
-	case !nonced || subtle.ConstantTimeCompare([]byte(nonce), []byte(s.wholeNonce)) != 1:
+	case !nonced || !s.repeats(nonce):
 		return nil, malformed("the last message has another nonce than ours")
 	case err != nil:
 		return nil, malformed("the proof is not base64")
@@ -182,6 +182,13 @@ func (s *Scram) clientFinal(message string) ([]byte, error) {
 	s.done = true
 	signature := mac(s.mechanism, s.credential.ServerKey, exchange)
 	return append([]byte("v="), base64.StdEncoding.EncodeToString(signature)...), nil
+}
+
+// repeats reports whether the client sends our nonce back, so that its proof is
+// for this login and no other. librdkafka before 2.6.1 puts its own part in front
+// once more, which Kafka lets pass as well; the proof covers it all the same.
+func (s *Scram) repeats(nonce string) bool {
+	return nonce == s.wholeNonce || nonce == strings.TrimSuffix(s.wholeNonce, s.nonce)+s.wholeNonce
 }
 
 // cutLast is strings.Cut around the last separator.

@@ -49,6 +49,7 @@ type client struct {
 	header, user      string
 	password          string
 	nonce, first, all string
+	doubled           bool // the nonce as librdkafka before 2.6.1 repeats it
 }
 
 func (c *client) hello() string {
@@ -63,7 +64,11 @@ func (c *client) proof(serverFirst string) string {
 	_, _ = fmt.Sscanf(fields[2], "i=%d", &iterations)
 	salted, _ := pbkdf2.Key(c.m.hash(), c.password, salt, iterations, c.m.hash()().Size())
 	clientKey := mac(c.m, salted, "Client Key")
-	bare := "c=" + base64.StdEncoding.EncodeToString([]byte(c.header)) + "," + fields[0]
+	nonce := fields[0]
+	if c.doubled {
+		nonce = "r=" + c.nonce + nonce[2:]
+	}
+	bare := "c=" + base64.StdEncoding.EncodeToString([]byte(c.header)) + "," + nonce
 	c.all = c.first + "," + serverFirst + "," + bare
 	signature := mac(c.m, digest(c.m, clientKey), c.all)
 	subtle.XORBytes(signature, signature, clientKey)
@@ -107,6 +112,7 @@ func TestScramLogins(t *testing.T) {
 		}{
 			"right":               {client{header: "n,,", user: "an=2Ca=3D1", password: "s3cret"}, nil},
 			"binding not offered": {client{header: "y,,", user: "an=2Ca=3D1", password: "s3cret"}, nil},
+			"nonce doubled":       {client{header: "n,,", user: "an=2Ca=3D1", password: "s3cret", doubled: true}, nil},
 			"as itself":           {client{header: "n,a=an=2Ca=3D1,", user: "an=2Ca=3D1", password: "s3cret"}, nil},
 			"as another":          {client{header: "n,a=root,", user: "an=2Ca=3D1", password: "s3cret"}, ErrDenied},
 			"wrong password":      {client{header: "n,,", user: "an=2Ca=3D1", password: "s3creT"}, ErrDenied},

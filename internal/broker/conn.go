@@ -280,7 +280,7 @@ func (b *Broker) reportEnd(c *conn, err error) {
 }
 
 func (b *Broker) reportWriteError(c *conn, key int16, err error) {
-	if clientGone(err) || errors.Is(err, context.Canceled) {
+	if clientGone(err) || errors.Is(err, context.Canceled) || errors.Is(err, errLoginFailed) {
 		return
 	}
 	b.complaints.warn("a reply could not be given; the connection is closed", "client", c.remote.String(), "api", wire.Name(key), "error", err)

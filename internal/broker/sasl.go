@@ -171,8 +171,8 @@ func (c *conn) token(frame *wire.Frame) (pending, error) {
 		p.reply = answer(rawToken(token))
 		return p, nil
 	}
-	p.reply = c.b.afterDelay(c, refuse(err))
-	return p, err
+	p.reply = c.b.afterDelay(c, refuse(errLoginFailed))
+	return p, errLoginFailed
 }
 
 // rawToken is the answer to a token without a header.
