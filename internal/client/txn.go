@@ -72,6 +72,7 @@ type Session struct {
 		sync.Mutex
 		events []Event
 		wake   context.CancelFunc // ends the Poll that is under way
+		woken  bool               // Wake was called and no Poll has returned since
 		failed error              // of a record of the open transaction
 	}
 }
@@ -169,7 +170,6 @@ func (s *Session) options() ([]kgo.Opt, error) {
 
 		kgo.TransactionalID(s.session.TransactionalID),
 		kgo.TransactionTimeout(s.session.TransactionTimeout),
-		kgo.RecordDeliveryTimeout(s.session.TransactionTimeout),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerLinger(s.config.Linger),
 		kgo.ProducerBatchMaxBytes(int32(s.config.BatchBytes)),
@@ -232,10 +232,11 @@ func (s *Session) Events() []Event {
 	return events
 }
 
-// Wake ends a Poll that is under way, from any goroutine.
+// Wake ends a Poll that is under way, or else the next one.
 func (s *Session) Wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.mu.woken = true
 	if s.mu.wake != nil {
 		s.mu.wake()
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/record"
 )
@@ -19,24 +20,35 @@ type TopicFacts struct {
 }
 
 // Facts describes topics; without a name, all that are not the cluster's own.
-// Those that do not exist are not among the answer.
+// Those that do not exist are not among the answer. It asks the brokers each
+// time: what was just created is seen.
 func (a *Admin) Facts(ctx context.Context, topics ...record.Topic) (map[record.Topic]TopicFacts, error) {
-	all := make(map[record.Topic]TopicFacts, len(topics))
-	names := make([]string, len(topics))
-	for i, t := range topics {
-		names[i] = string(t)
+	request := kmsg.NewPtrMetadataRequest()
+	for _, t := range topics {
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = kmsg.StringPtr(string(t))
+		request.Topics = append(request.Topics, topic)
 	}
-	details, err := a.client.ListTopics(ctx, names...)
+	answer, err := request.RequestWith(ctx, a.raw)
 	if err != nil {
 		return nil, a.wrap("describe topics", err, "")
 	}
-	for name, d := range details {
-		switch {
-		case errors.Is(d.Err, kerr.UnknownTopicOrPartition):
-		case d.Err != nil:
-			return nil, a.wrap("describe topic "+name, d.Err, "")
+	all := make(map[record.Topic]TopicFacts, len(answer.Topics))
+	for _, t := range answer.Topics {
+		name := ""
+		if t.Topic != nil {
+			name = *t.Topic
+		}
+		switch err := kerr.ErrorForCode(t.ErrorCode); {
+		case isAny(err, kerr.UnknownTopicOrPartition, kerr.LeaderNotAvailable) || err == nil && t.IsInternal:
+		case err != nil:
+			return nil, a.wrap("describe topic "+name, err, "")
 		default:
-			all[record.Topic(name)] = TopicFacts{ID: d.ID, Partitions: int32(len(d.Partitions)), Replicas: d.Partitions.NumReplicas()}
+			facts := TopicFacts{ID: t.TopicID, Partitions: int32(len(t.Partitions))}
+			if len(t.Partitions) > 0 {
+				facts.Replicas = len(t.Partitions[0].Replicas)
+			}
+			all[record.Topic(name)] = facts
 		}
 	}
 	return all, nil
@@ -118,4 +130,20 @@ func (a *Admin) TransactionVersion(ctx context.Context) (int16, error) {
 		}
 	}
 	return max(lowest, 0), nil
+}
+
+// GroupOffsets are the committed offsets of a group, pending ones not included.
+// A group that does not exist has none.
+func (a *Admin) GroupOffsets(ctx context.Context, group string) (map[record.TopicPartition]record.Offset, error) {
+	answers, err := a.client.FetchOffsets(ctx, group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, a.wrap("ask for the offsets of group "+group, err, "")
+	}
+	all := make(map[record.TopicPartition]record.Offset)
+	answers.Each(func(o kadm.OffsetResponse) {
+		if o.Err == nil && o.At >= 0 {
+			all[record.TopicPartition{Topic: record.Topic(o.Topic), Partition: record.Partition(o.Partition)}] = record.Offset(o.At)
+		}
+	})
+	return all, nil
 }

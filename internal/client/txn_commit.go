@@ -127,7 +127,7 @@ func (s *Session) Committed(ctx context.Context, partitions []record.TopicPartit
 	all := make(map[record.TopicPartition]Position, len(partitions))
 	err := s.retry(ctx, func() error {
 		answer, err := s.admin.FetchOffsets(kadm.RequireStable(ctx), s.session.Group)
-		if err != nil {
+		if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 			return err
 		}
 		for _, tp := range partitions {

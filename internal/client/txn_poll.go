@@ -82,7 +82,7 @@ func (s *Session) Poll(ctx context.Context, wait time.Duration, limit int) ([]Co
 		return nil, nil
 	}
 	fetches := s.group.PollRecords(polling, limit)
-	s.arm(nil)
+	s.disarm()
 	if fetches.IsClientClosed() {
 		return nil, kgo.ErrClientClosed
 	}
@@ -105,12 +105,22 @@ func (s *Session) Poll(ctx context.Context, wait time.Duration, limit int) ([]Co
 	return s.columns[:used], errors.Join(faults...)
 }
 
-// arm makes cancel what Wake calls, unless there is an event to be seen first.
+// arm makes cancel what Wake calls, unless it was called already.
 func (s *Session) arm(cancel context.CancelFunc) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.mu.woken {
+		s.mu.woken = false
+		return false
+	}
 	s.mu.wake = cancel
-	return len(s.mu.events) == 0
+	return true
+}
+
+func (s *Session) disarm() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.wake, s.mu.woken = nil, false
 }
 
 func (c *Columns) fill(tp record.TopicPartition, p *kgo.FetchPartition) {

@@ -72,13 +72,16 @@ func (l *Lane) Send(key, value []byte, at record.Timestamp, headers []record.Hea
 func (l *Lane) Next() record.Offset { return record.Offset(l.next.Load()) }
 
 // Flush sends what is waiting and returns when every record of the open
-// transaction has its outcome. An error means that the transaction cannot be
-// committed any more.
+// transaction has its outcome, which [Session.Failed] tells. An error means that
+// ctx has ended before: the session is of no more use.
+//
+// There is no other bound on how long a record is tried: franz-go's own counts
+// from the record's timestamp, which here may be any event time.
 func (s *Session) Flush(ctx context.Context) error {
 	if err := s.client.Flush(ctx); err != nil {
-		return fmt.Errorf("send the transaction's records: %w", err)
+		return fmt.Errorf("send the transaction's records: %w", s.translate(err))
 	}
-	return s.Failed()
+	return nil
 }
 
 // Failed is why the open transaction cannot be committed, if that is known.

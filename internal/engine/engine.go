@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"millrace/internal/client"
+	"millrace/internal/store"
+	"millrace/record"
+)
+
+// Engine runs a plan on one instance.
+type Engine struct {
+	options Options
+	metrics *metrics
+	life    context.Context // of the session that runs
+
+	mu struct {
+		sync.Mutex
+		status      Status
+		running     []Running
+		subscribers []func([]Running)
+		troubled    error // of the disk
+	}
+}
+
+// New makes an engine; Run starts it. All faults of the options are reported at
+// once.
+func New(o Options) (*Engine, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("job %q: %w", o.Plan.App, err)
+	}
+	e := &Engine{options: o}
+	e.metrics = newMetrics(o.Registerer, o.Plan.App, e)
+	e.mu.status = Status{State: Starting, Since: o.Now()}
+	return e, nil
+}
+
+// Run runs the job until ctx ends, with a last commit, and then returns nil. A
+// cluster that is away is waited for, and so is everything else that may heal.
+// What no waiting heals is returned: *[PreflightError], an error of a stage with
+// the policy Stop, a state directory that cannot be used.
+func (e *Engine) Run(ctx context.Context) error {
+	db, err := store.Open(e.options.Dir, e.options.Store)
+	if err != nil {
+		return e.failed(fmt.Errorf("job %q: %w", e.options.Plan.App, err))
+	}
+	err = e.run(ctx, db)
+	if closing := db.Close(); closing != nil {
+		e.options.Logger.Warn("state was not closed in order: the next start restores more", "job", e.options.Plan.App, "err", closing)
+	}
+	if err != nil {
+		return e.failed(fmt.Errorf("job %q: %w", e.options.Plan.App, err))
+	}
+	e.set(Stopped, nil)
+	return nil
+}
+
+// run makes one session after the other.
+func (e *Engine) run(ctx context.Context, db *store.DB) error {
+	for wait := firstWait; ; wait = min(2*wait, longestWait) {
+		began := e.options.Now()
+		err := e.session(ctx, db)
+		if final(err) {
+			return err
+		}
+		if ctx.Err() != nil {
+			if err != nil {
+				e.options.Logger.Warn("the last commit failed: what it held is counted after the next start", "job", e.options.Plan.App, "err", err)
+			}
+			return nil
+		}
+		e.options.Logger.Warn("the job has lost its session and starts a new one", "job", e.options.Plan.App, "err", err)
+		e.metrics.sessions.Inc()
+		e.set(Degraded, err)
+		if e.options.Now().Sub(began) > 10*longestWait {
+			wait = firstWait
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Pauses between sessions.
+const (
+	firstWait   = 50 * time.Millisecond
+	longestWait = 3 * time.Second
+)
+
+// final reports whether no further session can help.
+func final(err error) bool {
+	_, refused := errors.AsType[*PreflightError](err)
+	_, stopped := errors.AsType[*stepError](err)
+	return refused || stopped
+}
+
+// session is one membership in the group, from preflight to leaving.
+func (e *Engine) session(ctx context.Context, db *store.DB) error {
+	admin, err := client.NewAdmin(e.options.Client)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	layout, err := e.preflight(ctx, admin)
+	if err != nil {
+		return err
+	}
+	reader, err := client.NewReader(e.options.Client)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	session, err := client.NewSession(e.options.Client, e.sessionConfig(db, layout))
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	opening, cancel := context.WithTimeout(ctx, 2*e.options.TransactionTimeout)
+	defer cancel()
+	if err := session.Open(opening); err != nil {
+		return err
+	}
+	life, end := context.WithCancel(ctx)
+	e.life = life
+	in := &instance{
+		engine: e, options: &e.options, session: session, reader: reader, admin: admin, db: db, layout: layout,
+		units:   make(map[unitKey]*unit),
+		inputs:  make(map[record.TopicPartition][]*subscriber),
+		limits:  e.options.limits(),
+		started: make(chan startResult, 64),
+	}
+	err = in.run(ctx)
+	end()
+	in.starters.Wait()
+	e.publishRunning(nil)
+	return err
+}
+
+func (e *Engine) sessionConfig(db *store.DB, l *layout) client.SessionConfig {
+	name := e.options.InstanceID
+	if name == "" {
+		name = db.Instance()
+	}
+	return client.SessionConfig{
+		Group:              e.options.Plan.App,
+		TransactionalID:    e.options.Plan.App + "-" + name,
+		InstanceID:         e.options.InstanceID,
+		Endpoint:           e.options.Endpoint,
+		Groups:             topicsOf(l.groups),
+		TransactionTimeout: e.options.TransactionTimeout,
+		SessionTimeout:     e.options.SessionTimeout,
+		FetchBytes:         e.options.fetchBytes(),
+	}
+}

@@ -1,0 +1,46 @@
+package engine
+
+// faults are planted bugs and a hook for the crash tests. All are off outside
+// of tests.
+type faults struct {
+	// at is called at each step of the protocol, see the points below.
+	at func(point)
+
+	applyEarly       bool // tables move before the commit is known
+	guessAborted     bool // an unknown outcome is taken for an abort
+	guessCommitted   bool // an unknown outcome is taken for a commit
+	flushOpen        bool // open values reach the disk (KAFKA-20685)
+	restoreOneShort  bool // a restore stops one record early
+	offsetsApart     bool // input offsets are committed outside of the transaction
+	outputApart      bool // dead letters are sent outside of the transaction
+	unfenced         bool // offsets carry no member id and generation
+	readEndFirst     bool // the end of the changelog is asked for before the offsets
+	unchecked        bool // the start does not hold state against offsets
+	positionAhead    bool // the position is stored before the entries
+	keepAfterRevoked bool // a transaction goes on although partitions were revoked
+}
+
+func (f *faults) reach(p point) {
+	if f.at != nil {
+		f.at(p)
+	}
+}
+
+// point is a step of the protocol at which a crash test may strike.
+type point string
+
+const (
+	beforeProduce  point = "before the first record is sent"
+	afterPrepare   point = "after changelog and outputs are sent"
+	afterSent      point = "after all records are acknowledged"
+	afterEnd       point = "after the commit is answered"
+	afterApply     point = "after the tables have moved"
+	beforeFlush    point = "before a flush"
+	afterFlush     point = "after a flush"
+	beforeRestore  point = "before a restore"
+	duringRestore  point = "between two batches of a restore"
+	afterRestore   point = "after a restore"
+	beforeSettle   point = "before an unknown outcome is settled"
+	afterSettle    point = "after an unknown outcome is settled"
+	beforeGiveAway point = "before a task is given away"
+)

@@ -1,0 +1,82 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of one job. Their names are a promise.
+type metrics struct {
+	records     prometheus.Counter
+	commits     prometheus.Histogram
+	aborts      prometheus.Counter
+	sessions    prometheus.Counter
+	memory      prometheus.Gauge
+	watermark   prometheus.Gauge
+	late        prometheus.Counter
+	deadLetters *prometheus.CounterVec
+	lag         prometheus.Gauge
+
+	lateSeen    int64 // of the tasks that run, so far added
+	lettersSeen map[string]int64
+}
+
+func newMetrics(r prometheus.Registerer, job string, e *Engine) *metrics {
+	labels := prometheus.Labels{"job": job}
+	m := &metrics{
+		records: prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_job_records_total", Help: "Records whose effect is committed.", ConstLabels: labels}),
+		commits: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "millrace_job_commit_duration_seconds", Help: "Time from the last record of a transaction to its commit.", ConstLabels: labels,
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
+		}),
+		aborts:      prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_job_aborts_total", Help: "Transactions that were not known to be committed.", ConstLabels: labels}),
+		sessions:    prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_job_sessions_lost_total", Help: "Times that the job had to join its group anew.", ConstLabels: labels}),
+		memory:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_job_state_memory_bytes", Help: "Memory of the tables.", ConstLabels: labels}),
+		watermark:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_job_watermark_seconds", Help: "Lowest watermark of the tasks that have one, in seconds since the epoch.", ConstLabels: labels}),
+		late:        prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_job_late_total", Help: "Records that were too late for their window.", ConstLabels: labels}),
+		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millrace_job_dead_letters_total", Help: "Records that a stage could not take.", ConstLabels: labels}, []string{"reason"}),
+		lag:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_job_lag_records", Help: "Records behind the committed positions, this instance.", ConstLabels: labels}),
+		lettersSeen: make(map[string]int64),
+	}
+	if r != nil {
+		r.MustRegister(m.records, m.commits, m.aborts, m.sessions, m.memory, m.watermark, m.late, m.deadLetters, m.lag)
+	}
+	return m
+}
+
+// committed counts one commit.
+func (m *metrics) committed(_ []*task, records int64, took time.Duration) {
+	m.records.Add(float64(records))
+	m.commits.Observe(took.Seconds())
+}
+
+// observe takes over what the tasks that run here have counted. Tasks that went
+// away took their counts along: sums that fell are a new start.
+func (m *metrics) observe(tasks []TaskStatus) {
+	var late, lag int64
+	letters := make(map[string]int64)
+	lowest := float64(-1)
+	for _, t := range tasks {
+		lag += t.Lag
+		for _, s := range t.Stats {
+			late += s.Late
+			for refusal, n := range s.DeadLetters {
+				letters[refusal.Reason] += n
+			}
+			if at := float64(s.Watermark) / 1000; s.Watermark >= 0 && (lowest < 0 || at < lowest) {
+				lowest = at
+			}
+		}
+	}
+	m.lag.Set(float64(lag))
+	if lowest >= 0 {
+		m.watermark.Set(lowest)
+	}
+	m.late.Add(float64(max(0, late-m.lateSeen)))
+	m.lateSeen = late
+	for reason, n := range letters {
+		m.deadLetters.WithLabelValues(reason).Add(float64(max(0, n-m.lettersSeen[reason])))
+		m.lettersSeen[reason] = n
+	}
+}

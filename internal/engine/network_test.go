@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// network is how one instance reaches the brokers, with faults. It knows where
+// a request and an answer begin, so a fault can strike a request before the
+// broker sees it, or its answer after the broker has acted.
+type network struct {
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// strike decides what happens to a request of an API key. It must not block.
+	strike func(key int16) strike
+	// die takes the whole machine down.
+	die func()
+
+	mu    sync.Mutex
+	dead  bool
+	conns map[*faultyConn]bool
+}
+
+// strike is what happens to one request.
+type strike int8
+
+const (
+	pass      strike = iota
+	cutBefore        // the broker never sees it, the connection breaks
+	cutAfter         // the broker acts, the answer is lost, the connection breaks
+	slow             // the answer takes two seconds
+	dieBefore        // the machine goes down before the request is sent
+	dieAfter         // the machine goes down when the broker has acted
+)
+
+var errCut = errors.New("the network was cut")
+
+func (n *network) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	n.mu.Lock()
+	dead := n.dead
+	n.mu.Unlock()
+	if dead {
+		return nil, errCut
+	}
+	c, err := n.dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	f := &faultyConn{Conn: c, network: n, lost: make(map[int32]bool), late: make(map[int32]bool), last: make(map[int32]bool)}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.dead {
+		_ = c.Close()
+		return nil, errCut
+	}
+	if n.conns == nil {
+		n.conns = make(map[*faultyConn]bool)
+	}
+	n.conns[f] = true
+	return f, nil
+}
+
+// cut ends all connections and lets none come about until mend.
+func (n *network) cut() {
+	n.mu.Lock()
+	n.dead = true
+	conns := n.conns
+	n.conns = nil
+	n.mu.Unlock()
+	for c := range conns {
+		_ = c.Conn.Close()
+	}
+}
+
+func (n *network) mend() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.dead = false
+}
+
+type faultyConn struct {
+	net.Conn
+	network *network
+
+	mu   sync.Mutex
+	lost map[int32]bool // correlation ids whose answers are lost
+	late map[int32]bool
+	last map[int32]bool // with whose answers the machine goes down
+	rest []byte // of an answer that was read but not handed on yet
+}
+
+// Write takes whole requests: franz-go writes each in one call.
+func (c *faultyConn) Write(b []byte) (int, error) {
+	if c.network.strike == nil || len(b) < 12 {
+		return c.Conn.Write(b)
+	}
+	key, correlation := int16(binary.BigEndian.Uint16(b[4:])), int32(binary.BigEndian.Uint32(b[8:]))
+	switch c.network.strike(key) {
+	case cutBefore:
+		_ = c.Conn.Close()
+		return 0, errCut
+	case cutAfter:
+		c.mark(c.lost, correlation)
+	case slow:
+		c.mark(c.late, correlation)
+	case dieBefore:
+		c.network.die()
+		return 0, errCut
+	case dieAfter:
+		c.mark(c.last, correlation)
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *faultyConn) mark(set map[int32]bool, correlation int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	set[correlation] = true
+}
+
+func (c *faultyConn) Read(b []byte) (int, error) {
+	if len(c.rest) == 0 {
+		answer, err := c.answer()
+		if err != nil {
+			return 0, err
+		}
+		c.rest = answer
+	}
+	n := copy(b, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+// answer reads one whole answer.
+func (c *faultyConn) answer() ([]byte, error) {
+	var head [8]byte
+	if _, err := io.ReadFull(c.Conn, head[:]); err != nil {
+		return nil, err
+	}
+	answer := make([]byte, 4+binary.BigEndian.Uint32(head[:]))
+	copy(answer, head[:])
+	if _, err := io.ReadFull(c.Conn, answer[8:]); err != nil {
+		return nil, err
+	}
+	correlation := int32(binary.BigEndian.Uint32(head[4:]))
+	c.mu.Lock()
+	lost, late, last := c.lost[correlation], c.late[correlation], c.last[correlation]
+	c.mu.Unlock()
+	if late {
+		time.Sleep(2 * time.Second) // of the bubble's clock
+	}
+	if last {
+		c.network.die()
+		return nil, errCut
+	}
+	if lost {
+		_ = c.Conn.Close()
+		return nil, errCut
+	}
+	return answer, nil
+}

@@ -1,0 +1,207 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"millrace/internal/client"
+	"millrace/internal/topology"
+	"millrace/record"
+)
+
+// PreflightError is everything about the cluster that keeps a job from
+// starting, each with its remedy.
+type PreflightError struct{ Problems []error }
+
+func (e *PreflightError) Error() string {
+	return "the job cannot start: " + errors.Join(e.Problems...).Error()
+}
+
+func (e *PreflightError) Unwrap() []error { return e.Problems }
+
+// preflight holds a plan against a cluster. It returns the topics that are
+// missing and can be created now, and what keeps the job from starting. Topics
+// whose partitions follow from others that are missing come with a later call.
+func preflight(plan *topology.Plan, facts map[record.Topic]client.TopicFacts, committed map[record.TopicPartition]record.Offset) (create []client.TopicSpec, problems []error) {
+	p := &planning{plan: plan, facts: facts, asked: make(map[record.Topic]bool)}
+	for i := range plan.Subs {
+		p.sources(&plan.Subs[i])
+	}
+	for i := range plan.Subs {
+		p.sinks(&plan.Subs[i])
+		if tasks := tasksOf(&plan.Subs[i], facts); tasks > 0 && len(p.create) == 0 {
+			p.stores(&plan.Subs[i], tasks, committed)
+		}
+	}
+	return p.create, p.problems
+}
+
+type planning struct {
+	plan     *topology.Plan
+	facts    map[record.Topic]client.TopicFacts
+	asked    map[record.Topic]bool
+	create   []client.TopicSpec
+	problems []error
+}
+
+func (p *planning) ask(t client.TopicSpec) {
+	if _, exists := p.facts[t.Name]; !exists && !p.asked[t.Name] {
+		p.asked[t.Name] = true
+		p.create = append(p.create, t)
+	}
+}
+
+func (p *planning) sources(sub *topology.Sub) {
+	var first record.Topic
+	for _, s := range sub.Sources {
+		if !s.Repartition() {
+			p.ask(client.TopicSpec{Name: s.Topic})
+		} else if n := tasksOf(&p.plan.Subs[s.Upstream], p.facts); n > 0 {
+			p.ask(client.TopicSpec{Name: s.Topic, Partitions: int(n), Settings: repartitionSettings})
+		}
+		if first == "" {
+			first = s.Topic
+		}
+		a, b := p.facts[first].Partitions, p.facts[s.Topic].Partitions
+		if sub.CoPartitioned && a > 0 && b > 0 && a != b {
+			p.problems = append(p.problems, fmt.Errorf("topics %q and %q are joined by key and must have equal numbers of partitions, but have %d and %d: "+
+				"create one of them anew, or send it through a topic of %d partitions first", string(first), string(s.Topic), a, b, a))
+		}
+	}
+}
+
+// repartitionSettings: records stay until they were read, then the engine
+// deletes them.
+var repartitionSettings = map[string]string{
+	"cleanup.policy":  "delete",
+	"retention.ms":    "-1",
+	"retention.bytes": "-1",
+}
+
+func (p *planning) sinks(sub *topology.Sub) {
+	for _, s := range sub.Sinks {
+		switch s.Kind {
+		case topology.SinkTable:
+			p.ask(client.TopicSpec{Name: s.Topic, Settings: tableSettings(s.Window.Size+s.Window.GracePeriod+s.Window.Kept, !s.Window.IsZero())})
+		case topology.SinkOutput, topology.SinkDeadLetter:
+			p.ask(client.TopicSpec{Name: s.Topic})
+		}
+	}
+}
+
+// tableSettings are those of a topic whose newest record of a key counts. A
+// windowed one also forgets windows that are over, a day after they were last
+// of use.
+func tableSettings(kept time.Duration, windowed bool) map[string]string {
+	if !windowed {
+		return map[string]string{"cleanup.policy": "compact"}
+	}
+	return map[string]string{
+		"cleanup.policy": "compact,delete",
+		"retention.ms":   fmt.Sprint((kept + 24*time.Hour).Milliseconds()),
+	}
+}
+
+func (p *planning) stores(sub *topology.Sub, tasks int32, committed map[record.TopicPartition]record.Offset) {
+	for _, s := range sub.Stores {
+		have, exists := p.facts[s.Changelog]
+		switch input, counted := p.counted(sub, committed); {
+		case !exists && counted:
+			p.problems = append(p.problems, fmt.Errorf("the job has read %s up to offset %d, but state %q has no changelog topic: it is new, or had another name. "+
+				"Give it its old name, or reset the job so that all is counted anew", input, committed[input], s.Name))
+		case !exists:
+			settings := tableSettings(s.Window.Size+s.Window.GracePeriod+s.Window.Kept, !s.Window.IsZero())
+			p.ask(client.TopicSpec{Name: s.Changelog, Partitions: int(tasks), Settings: settings})
+		case have.Partitions != tasks:
+			p.problems = append(p.problems, fmt.Errorf("the input of state %q has %d partitions, its changelog %q has %d: keys would part from their state. "+
+				"Give the input its old number of partitions, or reset the job", s.Name, tasks, string(s.Changelog), have.Partitions))
+		}
+	}
+}
+
+// counted reports whether the group has committed an offset in an input of sub.
+func (p *planning) counted(sub *topology.Sub, committed map[record.TopicPartition]record.Offset) (record.TopicPartition, bool) {
+	for _, s := range sub.Sources {
+		for tp, offset := range committed {
+			if tp.Topic == s.Topic && offset > 0 {
+				return tp, true
+			}
+		}
+	}
+	return record.TopicPartition{}, false
+}
+
+// preflight looks at the cluster, creates what is missing, and lays the plan
+// over it.
+func (e *Engine) preflight(ctx context.Context, admin *client.Admin) (*layout, error) {
+	plan := &e.options.Plan
+	committed, err := admin.GroupOffsets(ctx, plan.App)
+	if err != nil {
+		return nil, err
+	}
+	for wait := time.Millisecond; ; wait = min(2*wait, time.Second) {
+		facts, err := admin.Facts(ctx)
+		if err != nil {
+			return nil, err
+		}
+		create, problems := preflight(plan, facts, committed)
+		if len(problems) > 0 {
+			return nil, &PreflightError{problems}
+		}
+		if len(create) == 0 && missing(plan, facts) == "" {
+			return &layout{plan: *plan, facts: facts, groups: groupTopics(plan.Subs)}, e.checkVersion(ctx, admin)
+		}
+		for _, t := range create {
+			switch err := admin.CreateTopic(ctx, t); {
+			case err == nil:
+				e.options.Logger.Info("created a topic", "job", plan.App, "topic", t.Name)
+			case !errors.Is(err, client.ErrTopicExists):
+				return nil, err
+			}
+		}
+		select { // brokers learn of a new topic one by one
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// missing is a topic of the plan that does not exist; empty when all do.
+func missing(plan *topology.Plan, facts map[record.Topic]client.TopicFacts) record.Topic {
+	for _, sub := range plan.Subs {
+		for _, s := range sub.Sources {
+			if facts[s.Topic].Partitions == 0 {
+				return s.Topic
+			}
+		}
+		for _, s := range sub.Sinks {
+			if facts[s.Topic].Partitions == 0 {
+				return s.Topic
+			}
+		}
+		for _, s := range sub.Stores {
+			if facts[s.Changelog].Partitions == 0 {
+				return s.Changelog
+			}
+		}
+	}
+	return ""
+}
+
+// checkVersion warns of brokers before Kafka 4.0, on which a delayed end of a
+// transaction can hit a later one (KAFKA-17754). What the engine does about
+// it, it does anywhere: it never goes on after an unknown outcome without a
+// new epoch.
+func (e *Engine) checkVersion(ctx context.Context, admin *client.Admin) error {
+	version, err := admin.TransactionVersion(ctx)
+	if err != nil {
+		return err
+	}
+	if version < 2 {
+		e.options.Logger.Warn("the cluster's transaction.version is below 2: upgrade to Kafka 4.0 or newer", "job", e.options.Plan.App, "transaction_version", version)
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+package engine
+
+import (
+	"slices"
+	"time"
+
+	"millrace/internal/client"
+	"millrace/internal/topology"
+	"millrace/record"
+)
+
+// State is what the job as a whole does on this instance.
+type State string
+
+const (
+	Starting  State = "starting"  // not in the group yet
+	Restoring State = "restoring" // some tasks run not yet
+	Active    State = "running"
+	Degraded  State = "degraded" // something is wrong that may heal; see Err
+	Failed    State = "failed"   // over; see Err
+	Stopped   State = "stopped"
+)
+
+// Status is a snapshot for health and the console.
+type Status struct {
+	State       State
+	Since       time.Time
+	Err         error // why it is degraded or failed
+	Tasks       []TaskStatus
+	Peers       []client.Peer // the group, this instance included
+	CommittedAt time.Time     // of the last commit
+}
+
+// TaskStatus is one unit's tasks: partition p of topics that are read together.
+type TaskStatus struct {
+	Topics    []record.Topic
+	Partition record.Partition
+	State     string // restoring, running, failed
+	Restored  int64  // changelog offsets passed, of
+	RestoreTo int64  // those to be passed
+	Err       error
+	Lag       int64 // records
+	Stats     []topology.Stats
+}
+
+// Running is a task that runs here, for reading its committed tables.
+type Running struct {
+	Sub       int
+	Partition record.Partition
+	Task      topology.Task
+	// Offsets are the input positions that the tables reflect, as of CommittedAt.
+	Offsets     map[record.TopicPartition]record.Offset
+	CommittedAt time.Time
+}
+
+// Status is the newest snapshot.
+func (e *Engine) Status() Status {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.mu.status
+	if s.State == Active && e.mu.troubled != nil {
+		s.State, s.Err = Degraded, e.mu.troubled
+	}
+	return s
+}
+
+// Running are the tasks that run here, as of the last commit.
+func (e *Engine) Running() []Running {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.mu.running)
+}
+
+func (e *Engine) set(s State, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.mu.status.State != s {
+		e.mu.status.Since = e.options.Now()
+	}
+	e.mu.status.State, e.mu.status.Err = s, err
+	if s != Active && s != Restoring {
+		e.mu.status.Tasks = nil
+	}
+}
+
+func (e *Engine) failed(err error) error {
+	e.set(Failed, err)
+	return err
+}
+
+// trouble notes that the disk refuses, or, with nil, that it takes again.
+func (e *Engine) trouble(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err != nil && e.mu.troubled == nil {
+		e.options.Logger.Warn("state does not reach the disk: the job goes on, a restart would replay more", "job", e.options.Plan.App, "err", err)
+	}
+	e.mu.troubled = err
+}
+
+func (e *Engine) committed(at time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.mu.status.CommittedAt = at
+}
+
+// publish makes a snapshot about ten times a second.
+func (in *instance) publish() {
+	now := in.options.Now()
+	if now.Sub(in.published) < publishInterval && !in.republish {
+		return
+	}
+	in.published, in.republish = now, false
+	state, failure := Active, error(nil)
+	var tasks []TaskStatus
+	var running []Running
+	for g, group := range in.layout.groups {
+		for p := range in.layout.partitionsOf(g) {
+			u := in.units[unitKey{g, record.Partition(p)}]
+			if u == nil {
+				continue
+			}
+			t := TaskStatus{Topics: group.topics, Partition: u.key.p, State: u.phase.String(), Restored: u.done.Load(), RestoreTo: u.total.Load(), Err: u.err}
+			switch {
+			case u.phase == failedPhase:
+				state, failure = Degraded, u.err
+			case u.phase == restoringPhase && state == Active:
+				state = Restoring
+			}
+			for _, task := range u.tasks {
+				t.Stats = append(t.Stats, task.step.Stats())
+				running = append(running, task.running(now))
+				for _, i := range task.inputs {
+					t.Lag += int64(max(0, i.high-i.position()))
+				}
+			}
+			tasks = append(tasks, t)
+		}
+	}
+	if len(in.units) == 0 && len(in.session.Peers()) == 0 {
+		state = Starting
+	}
+	in.engine.metrics.observe(tasks)
+	in.engine.publishStatus(state, failure, tasks, in.session.Peers(), now)
+	in.engine.publishRunning(running)
+}
+
+const publishInterval = 100 * time.Millisecond
+
+func (t *task) running(now time.Time) Running {
+	r := Running{Sub: t.sub.ID, Partition: t.p, Task: t.step, Offsets: make(map[record.TopicPartition]record.Offset), CommittedAt: now}
+	for _, i := range t.inputs {
+		r.Offsets[i.tp] = i.position()
+	}
+	return r
+}
+
+func (e *Engine) publishStatus(s State, err error, tasks []TaskStatus, peers []client.Peer, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.mu.status.State != s {
+		e.mu.status.Since = now
+	}
+	e.mu.status.State, e.mu.status.Err, e.mu.status.Tasks, e.mu.status.Peers = s, err, tasks, peers
+}
+
+func (e *Engine) publishRunning(running []Running) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.mu.running = running
+}

@@ -1,0 +1,217 @@
+package engine
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"millrace/internal/topology"
+)
+
+var (
+	seedFlag  = flag.Int("seed", -1, "run only this seed of the storm")
+	seedsFlag = flag.Int("seeds", 150, "seeds of the storm")
+)
+
+// Kafka's API keys that the protocol of the engine goes through.
+var protocolKeys = []int16{0 /* Produce */, 1 /* Fetch */, 2 /* ListOffsets */, 9 /* OffsetFetch */, 10 /* FindCoordinator */, 11 /* JoinGroup */, 12, /* Heartbeat */
+	13 /* LeaveGroup */, 14 /* SyncGroup */, 22 /* InitProducerId */, 25 /* AddOffsetsToTxn */, 26 /* EndTxn */, 28 /* TxnOffsetCommit */}
+
+var points = []point{beforeProduce, afterPrepare, afterSent, afterEnd, afterApply, beforeFlush, afterFlush, beforeRestore, duringRestore,
+	afterRestore, beforeSettle, afterSettle, beforeGiveAway}
+
+// tally counts what a run of storms has been through: a run in which too little
+// happened proves nothing.
+type tally struct {
+	commits, aborts, kills, strikes, joins atomic.Int64
+	mu                                     sync.Mutex
+	struck                                 map[string]int
+}
+
+func (c *tally) hit(what string) {
+	c.strikes.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.struck == nil {
+		c.struck = make(map[string]int)
+	}
+	c.struck[what]++
+}
+
+// storm is one seeded run: records come in while machines die, networks break,
+// and instances come and go.
+type storm struct {
+	*world
+	count *tally
+	rng   *rand.Rand
+}
+
+// arm makes a fault strike the instance that is started next on n: at the nth
+// request of a kind, or the nth time that the engine reaches a point.
+func (s *storm) arm(n *node) {
+	var after atomic.Int64
+	after.Store(1 + int64(s.rng.IntN(4)))
+	percent, rng := s.rng.IntN(101), rand.New(rand.NewPCG(s.rng.Uint64(), 1))
+	die := func(what string) {
+		s.count.hit(what)
+		n.kill(percent, rng)
+	}
+	n.network.strike, n.network.die = nil, nil
+	n.faults.at = nil
+	if s.rng.IntN(3) == 0 {
+		at := points[s.rng.IntN(len(points))]
+		n.faults.at = func(p point) {
+			if p == at && after.Add(-1) == 0 {
+				die(string(p))
+			}
+		}
+		return
+	}
+	key := protocolKeys[s.rng.IntN(len(protocolKeys))]
+	if s.rng.IntN(2) == 0 {
+		key = []int16{0, 22, 26, 28}[s.rng.IntN(4)] // the heart of it
+	}
+	how := []strike{cutBefore, cutAfter, slow, dieBefore, dieAfter}[s.rng.IntN(5)]
+	what := fmt.Sprintf("request %d, fault %d", key, how)
+	n.network.die = func() { die(what) }
+	n.network.strike = func(k int16) strike {
+		if k != key || after.Add(-1) != 0 {
+			return pass
+		}
+		if how != dieBefore && how != dieAfter {
+			s.count.hit(what)
+		}
+		return how
+	}
+}
+
+// run is the whole storm; it returns what was wrong at its end.
+func (s *storm) run() (wrong []string) {
+	partitions := int32(len(s.cluster.PartitionInfos("in")))
+	for i := range 1 + s.rng.IntN(3) {
+		n := s.node(fmt.Sprintf("n%d", i))
+		s.arm(n)
+		n.start()
+	}
+	for range 12 {
+		for range s.rng.IntN(3) {
+			p := s.rng.Int32N(partitions)
+			s.send(p, s.events(p, 1+s.rng.IntN(15))...)
+		}
+		time.Sleep(time.Duration(s.rng.IntN(400)) * time.Millisecond)
+		s.disturb(s.instances[s.rng.IntN(len(s.instances))])
+	}
+	for _, n := range s.instances { // calm
+		n.network.strike, n.network.die = nil, nil
+		s.reviveIfDead(n, func() { n.faults.at = nil })
+	}
+	if err := s.caughtUp(5*time.Minute, func() {
+		for _, n := range s.instances {
+			s.reviveIfDead(n, func() { n.faults.at = nil })
+		}
+	}); err != nil {
+		wrong = append(wrong, "it did not come to an end: "+err.Error())
+	}
+	for _, n := range s.instances {
+		s.count.aborts.Add(n.aborts())
+	}
+	wrong = append(wrong, s.check()...)
+	s.stopAll()
+	s.count.commits.Add(s.commits())
+	s.count.kills.Add(int64(s.kills))
+	return append(wrong, s.checkDisks()...)
+}
+
+func (s *storm) reviveIfDead(n *node, prepare func()) {
+	if n.isDead() {
+		prepare()
+		n.revive()
+	}
+}
+
+// disturb does one thing to a machine.
+func (s *storm) disturb(n *node) {
+	switch s.rng.IntN(6) {
+	case 0:
+		s.count.hit("kill")
+		n.kill(s.rng.IntN(101), rand.New(rand.NewPCG(s.rng.Uint64(), 1)))
+	case 1: // a clean stop; later it comes back
+		if !n.isDead() {
+			s.count.joins.Add(1)
+			_ = n.leave() // under faults its last commit may fail
+			<-n.ended
+			s.arm(n)
+			n.start()
+		}
+	case 2:
+		if len(s.instances) < 4 {
+			s.count.joins.Add(1)
+			more := s.node(fmt.Sprintf("n%d", len(s.instances)))
+			s.arm(more)
+			more.start()
+		}
+	case 3: // a pause of the whole network of a machine: a zombie, then awake
+		s.count.hit("cut off")
+		n.network.cut()
+		time.Sleep(time.Duration(s.rng.IntN(15)) * time.Second)
+		if !n.isDead() {
+			n.network.mend()
+		}
+	default:
+		s.reviveIfDead(n, func() { s.arm(n) })
+	}
+}
+
+// commits counts the transactions that were committed, by their markers in the
+// offsets of the changelog: each leaves one behind its commit record.
+func (w *world) commits() int64 {
+	var n int64
+	for _, sub := range w.plan.Subs {
+		for _, spec := range sub.Stores {
+			for _, records := range w.all(string(spec.Changelog)) {
+				for _, r := range records {
+					if isCommitKey(r.Key) {
+						n++
+					}
+				}
+			}
+		}
+	}
+	return n
+}
+
+func runStorm(t *testing.T, seed uint64, plant func(*faults), count *tally) (wrong []string) {
+	synctest.Test(t, func(t *testing.T) {
+		plan := []func(string) topology.Plan{keyedPlan, rekeyPlan}[seed%2]("app")
+		w := newWorld(t, seed, plan, 1+int32(seed%3))
+		s := &storm{world: w, count: count, rng: w.rng}
+		w.planted = plant
+		wrong = s.run()
+		w.close()
+	})
+	return wrong
+}
+
+// TestStorm is the proof of the engine: whatever strikes, results are exact.
+func TestStorm(t *testing.T) {
+	var count tally
+	first, last := 0, *seedsFlag
+	if *seedFlag >= 0 {
+		first, last = *seedFlag, *seedFlag+1
+	}
+	for seed := first; seed < last; seed++ {
+		for _, difference := range runStorm(t, uint64(seed), nil, &count) {
+			t.Errorf("seed %d: %s", seed, difference)
+		}
+		if t.Failed() {
+			t.Fatalf("again with: go test ./internal/engine -run TestStorm -seed %d", seed)
+		}
+	}
+	t.Logf("%d task commits, %d aborts, %d kills, %d faults, %d joins and leaves", count.commits.Load(), count.aborts.Load(), count.kills.Load(), count.strikes.Load(), count.joins.Load())
+	t.Logf("struck: %v", count.struck)
+}

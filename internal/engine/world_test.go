@@ -1,0 +1,284 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/internal/client"
+	"millrace/internal/store"
+	"millrace/internal/topology"
+	"millrace/record"
+)
+
+// world is a whole cluster and the instances of a job in one process, on a fake
+// clock, with an in-memory network and disks that can lose power. It must be
+// made inside a synctest bubble.
+type world struct {
+	t       *testing.T
+	rng     *rand.Rand
+	wire    *kfake.VirtualNetwork
+	brokers []string
+	cluster *kfake.Cluster
+	plan    topology.Plan
+	options func(*Options) // of every instance
+
+	planted  func(*faults)  // the bug of every instance, if any
+
+	producer *kgo.Client
+	sent     map[int32][]event // per partition, in offset order
+
+	mu        sync.Mutex
+	instances []*node
+	kills     int
+}
+
+// event is one input record.
+type event struct {
+	key, value string
+}
+
+func newWorld(t *testing.T, seed uint64, plan topology.Plan, partitions int32) *world {
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 5)), wire: &kfake.VirtualNetwork{}, plan: plan, sent: make(map[int32][]event)}
+	cluster, err := kfake.NewCluster(
+		kfake.NumBrokers(1),
+		kfake.ListenFn(w.wire.Listen),
+		kfake.SeedTopics(partitions, "in"),
+		kfake.SeedTopics(3, "out"),
+		kfake.SeedTopics(1, "in-dlq"),
+		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.cluster, w.brokers = cluster, cluster.ListenAddrs()
+	w.producer = w.kafka(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))
+	return w
+}
+
+func (w *world) kafka(options ...kgo.Opt) *kgo.Client {
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(w.brokers...), kgo.Dialer(w.wire.DialContext), kgo.DisableClientMetrics()}, options...)...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
+func (w *world) close() {
+	w.stopAll()
+	w.producer.Close()
+	w.cluster.Close()
+}
+
+// send adds input and remembers it.
+func (w *world) send(partition int32, events ...event) {
+	w.t.Helper()
+	for _, e := range events {
+		r := &kgo.Record{Topic: "in", Partition: partition, Key: []byte(e.key), Value: []byte(e.value)}
+		if err := w.producer.ProduceSync(context.Background(), r).FirstErr(); err != nil {
+			w.t.Fatal(err)
+		}
+		w.sent[partition] = append(w.sent[partition], e)
+	}
+}
+
+// node is a machine: a disk and a network that outlive the instance on it.
+type node struct {
+	world   *world
+	name    string
+	disk    *vfs.MemFS
+	network *network
+
+	engine *Engine
+	stop   context.CancelFunc
+	ended  chan error
+	crash  sync.Once // of the instance that runs
+	dead   chan struct{}
+	faults faults
+}
+
+func (w *world) node(name string) *node {
+	n := &node{world: w, name: name, disk: vfs.NewCrashableMem(), network: &network{dial: w.wire.DialContext}}
+	w.instances = append(w.instances, n)
+	return n
+}
+
+// start runs an instance on the machine.
+func (n *node) start() *node {
+	n.world.t.Helper()
+	logger := slog.New(slog.DiscardHandler)
+	if os.Getenv("ENGINE_LOG") != "" {
+		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.name)
+	}
+	o := Options{
+		Plan:   n.world.plan,
+		Client: client.Config{Brokers: n.world.brokers, Dial: n.network.Dial, Logger: logger},
+		Dir:    "state", Store: store.Options{FS: n.disk, CacheBytes: 1 << 20, MemTableBytes: 256 << 10},
+		Threads:       1,
+		FlushInterval: 300 * time.Millisecond,
+		Logger:        logger,
+		faults:        n.faults,
+	}
+	if n.world.planted != nil {
+		n.world.planted(&o.faults)
+	}
+	if n.world.options != nil {
+		n.world.options(&o)
+	}
+	e, err := New(o)
+	if err != nil {
+		n.world.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.engine, n.stop, n.ended = e, cancel, make(chan error, 1)
+	n.crash, n.dead = sync.Once{}, make(chan struct{})
+	go func() { n.ended <- e.Run(ctx) }()
+	return n
+}
+
+// kill takes the power away: nothing of the instance reaches the network or the
+// disk any more. It may be called from anywhere and returns at once; revive
+// starts the machine again.
+func (n *node) kill(percent int, rng *rand.Rand) {
+	n.crash.Do(func() {
+		n.network.cut()
+		n.disk = n.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng})
+		n.stop()
+		close(n.dead)
+		n.world.mu.Lock()
+		n.world.kills++
+		n.world.mu.Unlock()
+	})
+}
+
+// aborts is how many transactions of the instance were not known to be committed.
+func (n *node) aborts() int64 {
+	var m dto.Metric
+	if err := n.engine.metrics.aborts.Write(&m); err != nil {
+		n.world.t.Fatal(err)
+	}
+	return int64(m.GetCounter().GetValue())
+}
+
+func (n *node) isDead() bool {
+	select {
+	case <-n.dead:
+		return true
+	default:
+		return false
+	}
+}
+
+// revive waits for what is left of the killed instance and starts a new one.
+func (n *node) revive() {
+	<-n.ended
+	n.network.mend()
+	n.start()
+}
+
+// leave stops the instance cleanly.
+func (n *node) leave() error {
+	n.stop()
+	err := <-n.ended
+	n.ended <- err
+	return err
+}
+
+func (w *world) stopAll() {
+	for _, n := range w.instances {
+		if n.engine != nil {
+			if err := n.leave(); err != nil {
+				w.t.Errorf("%s: %v", n.name, err)
+			}
+		}
+	}
+}
+
+// caughtUp waits until the group has committed every input, within the given
+// time of the fake clock. each is called in between, to move things along.
+func (w *world) caughtUp(within time.Duration, each func()) error {
+	admin, err := client.NewAdmin(client.Config{Brokers: w.brokers, Dial: w.wire.DialContext})
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	last := errors.New("never looked")
+	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if each != nil {
+			each()
+		}
+		if last = w.behind(admin); last == nil {
+			return nil
+		}
+	}
+	for _, n := range w.instances {
+		s := n.engine.Status()
+		last = fmt.Errorf("%w; %s is %s: %v %+v", last, n.name, s.State, s.Err, s.Tasks)
+	}
+	return last
+}
+
+// behind names a partition that is not read to its end; nil when all are.
+func (w *world) behind(admin *client.Admin) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	committed, err := admin.GroupOffsets(ctx, w.plan.App)
+	if err != nil {
+		return err
+	}
+	var topics []record.Topic
+	for _, sub := range w.plan.Subs {
+		for _, s := range sub.Sources {
+			topics = append(topics, s.Topic)
+		}
+	}
+	spans, err := admin.Spans(ctx, topics...)
+	if err != nil {
+		return err
+	}
+	for tp, span := range spans {
+		info := w.cluster.PartitionInfo(string(tp.Topic), int32(tp.Partition))
+		if info.LastStableOffset < info.HighWatermark {
+			return fmt.Errorf("%s has an open transaction", tp)
+		}
+		if committed[tp] < span.Stable && w.records(tp, committed[tp], span.Stable) {
+			return fmt.Errorf("%s is committed up to %d of %d", tp, committed[tp], span.Stable)
+		}
+	}
+	return nil
+}
+
+// records reports whether there is a committed record between two offsets.
+func (w *world) records(tp record.TopicPartition, from, to record.Offset) bool {
+	found := false
+	w.read(tp, from, to, func(c *client.Columns) { found = found || len(c.Offsets) > 0 })
+	return found
+}
+
+// read reads what is committed of a partition.
+func (w *world) read(tp record.TopicPartition, from, to record.Offset, take func(*client.Columns)) {
+	w.t.Helper()
+	r, err := client.NewReader(client.Config{Brokers: w.brokers, Dial: w.wire.DialContext})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer r.Close()
+	err = r.Read(context.Background(), tp, from, to, func(c *client.Columns) error {
+		take(c)
+		return nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
