@@ -44,6 +44,9 @@ func (bytesCodec) Decode(b []byte) ([]byte, error) { return b, nil }
 
 func (bytesCodec) DecodeAll(src, dst [][]byte) (int, error) { return copy(dst, src), nil }
 
+// IsNull makes a nil slice Kafka's null, and back.
+func (bytesCodec) IsNull(v []byte) bool { return v == nil }
+
 type int64Codec struct{}
 
 func (int64Codec) Name() string { return "int64" }
@@ -57,6 +60,16 @@ func (int64Codec) Decode(b []byte) (int64, error) {
 		return 0, lengthError("int64", len(b), 8)
 	}
 	return int64(binary.BigEndian.Uint64(b)), nil
+}
+
+func (int64Codec) DecodeAll(src [][]byte, dst []int64) (int, error) {
+	for i, b := range src {
+		if len(b) != 8 {
+			return i, lengthError("int64", len(b), 8)
+		}
+		dst[i] = int64(binary.BigEndian.Uint64(b))
+	}
+	return len(src), nil
 }
 
 type float64Codec struct{}

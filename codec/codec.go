@@ -16,13 +16,13 @@ type Codec[T any] interface {
 	Append(dst []byte, v T) ([]byte, error)
 
 	// Decode reads v from b. It may keep views into b, which is never written to
-	// again. b is never nil: Kafka's null does not reach a codec.
+	// again. b is nil for Kafka's null only if the codec is [Nullable].
 	Decode(b []byte) (T, error)
 }
 
 // Batch is what a codec may offer beside [Codec] to decode many records in one
 // call. DecodeAll decodes src[i] into dst[i], which is as long, up to the first
-// fault, and returns how many it decoded.
+// fault, and returns how many it decoded. It must not panic.
 type Batch[T any] interface {
 	DecodeAll(src [][]byte, dst []T) (int, error)
 }
@@ -41,4 +41,10 @@ func DecodeAll[T any](c Codec[T], src [][]byte, dst []T) (int, error) {
 		dst[i] = v
 	}
 	return len(src), nil
+}
+
+// Nullable is a codec that decodes Kafka's null, and whose values can be null:
+// Append of such a value appends nothing. Only [Bytes] is.
+type Nullable[T any] interface {
+	IsNull(v T) bool
 }

@@ -7,10 +7,10 @@ import (
 
 // Changes implements [Table].
 func (t *Keyed[K, A]) Changes(yield func(key, value []byte)) error {
-	var buf bytesOut
+	var buf Cutter
 	for i := range t.open {
 		o := &t.open[i]
-		key, err := t.appendKey(buf.begin(), o.row)
+		key, err := t.appendKey(buf.Begin(), o.row)
 		if err != nil {
 			return err
 		}
@@ -18,32 +18,19 @@ func (t *Keyed[K, A]) Changes(yield func(key, value []byte)) error {
 		if err != nil {
 			return fmt.Errorf("store %q: encode an accumulator: %w", t.spec.Name, err)
 		}
-		buf.end(both)
+		both = buf.End(both)
 		t.resize(t.rows.at(o.row), len(both)-len(key))
-		yield(both[:len(key):len(key)], both[len(key):len(both):len(both)])
+		yield(both[:len(key):len(key)], both[len(key):])
 	}
 	return nil
 }
 
-// bytesOut cuts many short byte strings, which are given away, from blocks that
-// are never written twice: one allocation for some hundred of them.
-type bytesOut struct{ block []byte }
-
-const outBlock = 16 << 10
-
-// begin is where the next string is appended. It may outgrow the block.
-func (b *bytesOut) begin() []byte {
-	if cap(b.block)-len(b.block) < outBlock/16 {
-		b.block = make([]byte, 0, outBlock)
-	}
-	return b.block[len(b.block):len(b.block):cap(b.block)]
-}
-
-// end takes what was appended to begin's slice.
-func (b *bytesOut) end(s []byte) {
-	if room := cap(b.block) - len(b.block); len(s) <= room && cap(s) == room {
-		b.block = b.block[:len(b.block)+len(s)]
-	}
+// OpenedBytes is the i-th changed key of the open transaction and its value as
+// bytes, as far as the codecs can write them: for a report, not for a log.
+func (t *Keyed[K, A]) OpenedBytes(i int) (key, value []byte) {
+	key, _ = t.appendKey(nil, t.open[i].row)
+	value, _ = t.spec.Value.Append(nil, t.open[i].Value)
+	return key, value
 }
 
 // Commit implements [Table].

@@ -193,6 +193,15 @@ func (t *Keyed[K, A]) firstChange(id uint32, r *row[A], at record.Timestamp) (*A
 	return &t.open[r.open].Value, nil
 }
 
+// Unchange takes the newest of the open values back, as if its key had not been
+// changed.
+func (t *Keyed[K, A]) Unchange() {
+	last := len(t.open) - 1
+	t.rows.at(t.open[last].row).open = -1
+	t.open[last] = Open[K, A]{}
+	t.open = t.open[:last]
+}
+
 // OpenKeys implements [Table].
 func (t *Keyed[K, A]) OpenKeys() int { return len(t.open) }
 

@@ -164,14 +164,14 @@ func (t *Windows[K, A]) Changes(yield func(key, value []byte)) error {
 
 // tombstones yields one for every key that the changelog may hold.
 func (s *Slice[K, A]) tombstones(yield func(key, value []byte)) error {
-	var buf bytesOut
-	give := func(key []byte) { buf.end(key); yield(key[:len(key):len(key)], nil) }
+	var buf Cutter
+	give := func(key []byte) { yield(buf.End(key), nil) }
 	for id := range uint32(s.rows.n) {
 		r := s.rows.at(id)
 		if r.state&exists == 0 || !s.complete && r.state&onDisk != 0 {
 			continue // never committed, or found by the scan
 		}
-		key, err := s.appendKey(buf.begin(), id)
+		key, err := s.appendKey(buf.Begin(), id)
 		if err != nil {
 			return err
 		}
@@ -181,7 +181,7 @@ func (s *Slice[K, A]) tombstones(yield func(key, value []byte)) error {
 		return nil
 	}
 	return s.spec.Backing.Scan(s.prefix, appendStart(nil, s.Start+1), func(key, _ []byte) bool {
-		give(append(buf.begin(), key...))
+		give(append(buf.Begin(), key...))
 		return true
 	})
 }
