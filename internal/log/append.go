@@ -122,7 +122,7 @@ func (l *Log) inspect(headers []batch.Header, b []byte, cfg *Config, nowMs int64
 			if err := cfg.admit(h, nowMs); err != nil {
 				return nil, err
 			}
-			if err := cfg.admitKeys(b[:h.Size()]); err != nil {
+			if err := l.admitKeys(cfg, b[:h.Size()]); err != nil {
 				return nil, err
 			}
 		}

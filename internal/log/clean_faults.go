@@ -8,5 +8,8 @@ type compactionFaults struct {
 	passOpen        bool // open transactions are compacted
 	forgetProducers bool // the last batch of a producer goes
 	swapTooEarly    bool // the new segment gets its name before the old ones are gone
+	keepCovered     bool // a start completes a swap and leaves the old segments
+	loseAborted     bool // the index of aborted transactions of the new segment is empty
+	skipDirSync     bool // the names of a swap are not made durable
 	skipDataSync    bool // the new segment is not synced
 }

@@ -2,23 +2,23 @@ package log
 
 import (
 	"fmt"
-	"sync"
 
 	"millrace/internal/batch"
 )
 
-// keyReaders spare an allocation per append: a compressed batch needs a decoder.
-var keyReaders = sync.Pool{New: func() any { return new(batch.Iterator) }}
-
 // admitKeys refuses what a compacted topic must not have, since compaction could
 // not tell whether it may go: records without a key, and records that cannot be
 // read. Only here are compressed records looked at before they are stored.
-func (c *Config) admitKeys(b []byte) error {
-	if !c.Compacts() {
+func (l *Log) admitKeys(cfg *Config, b []byte) error {
+	if !cfg.Compacts() {
 		return nil
 	}
-	it := keyReaders.Get().(*batch.Iterator)
-	defer keyReaders.Put(it)
+	pool := &l.store.keyReaders
+	it, ok := pool.Get().(*batch.Iterator)
+	if !ok {
+		it = new(batch.Iterator)
+	}
+	defer pool.Put(it)
 	if err := it.Reset(b, nil); err != nil {
 		return fmt.Errorf("%w: %w", ErrNoKey, err)
 	}

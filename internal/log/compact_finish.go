@@ -53,7 +53,7 @@ func (l *Log) finishSwap(base record.Offset, names []string) error {
 		return err
 	}
 	for _, name := range names {
-		if other, ok := parseFileName(name, dataFile); ok && base < other && other < end {
+		if other, ok := parseFileName(name, dataFile); ok && base < other && other < end && !l.store.opts.faults.compaction.keepCovered {
 			old := &segment{store: l.store, dir: l.dir, base: other}
 			if err := old.removeFiles(); err != nil {
 				return err

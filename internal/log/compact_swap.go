@@ -141,6 +141,13 @@ func (l *Log) commitSwap(seg *segment) error {
 	if err := l.store.fsys.Rename(path+cleanedSuffix, path+swapSuffix); err != nil {
 		return l.fail(err)
 	}
+	return l.syncSwap()
+}
+
+func (l *Log) syncSwap() error {
+	if l.store.opts.faults.compaction.skipDirSync {
+		return nil
+	}
 	return l.syncNames()
 }
 
@@ -169,11 +176,11 @@ func (l *Log) completeSwap(g segmentGroup, seg *segment) error {
 			return err
 		}
 	}
-	if err := l.syncNames(); err != nil || early {
+	if err := l.syncSwap(); err != nil || early {
 		return err
 	}
 	if err := fsys.Rename(data+swapSuffix, data); err != nil {
 		return err
 	}
-	return l.syncNames()
+	return l.syncSwap()
 }

@@ -91,7 +91,7 @@ func (p *producer) lastOffset() record.Offset {
 // addAborted takes over the entries of an old segment's index of aborted
 // transactions, those with their marker at one of the given offsets.
 func (w *segmentWriter) addAborted(old *segment, markers []record.Offset) error {
-	if len(markers) == 0 {
+	if len(markers) == 0 || w.log.store.opts.faults.compaction.loseAborted {
 		return nil
 	}
 	f, err := old.openIndex(&old.txns, txnFile)

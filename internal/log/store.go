@@ -37,6 +37,7 @@ type Store struct {
 	checkpointer *checkpointer
 	retention    *retention
 	cleaner      *cleaner
+	keyReaders   sync.Pool      // of *batch.Iterator, with what they need to decompress
 	removals     sync.WaitGroup // deleted partitions whose files are going
 	quit         chan struct{}
 
