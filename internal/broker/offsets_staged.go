@@ -96,10 +96,10 @@ func (sc *stagedCommit) collect(lg *liveGroup) (newBytes int) {
 }
 
 // appendStaged writes records of this group within a transaction. The caller
-// starts the sync.
+// starts the sync. Every batch has sequence 0, as Kafka's coordinators write it.
 func (lg *liveGroup) appendStaged(p txn.Producer, records []offsetsRecord) (log.Appended, error) {
 	s := lg.shard
-	builder := batch.NewBuilder(batch.BuilderOptions{ProducerID: p.ID, ProducerEpoch: p.Epoch, BaseSequence: -1, Transactional: true})
+	builder := batch.NewBuilder(batch.BuilderOptions{ProducerID: p.ID, ProducerEpoch: p.Epoch, Transactional: true})
 	at := record.TimestampOf(s.g.now())
 	for _, r := range records {
 		builder.Append(at, r.key, r.value, nil)

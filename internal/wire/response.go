@@ -54,7 +54,7 @@ func AppendToken(dst, token []byte) []byte {
 }
 
 // ApiVersionsResponse is the answer to an ApiVersions request of a served
-// version: the served table.
+// version: the served table, and the finalized features (KIP-584).
 func ApiVersionsResponse(version int16) *kmsg.ApiVersionsResponse {
 	resp := kmsg.NewPtrApiVersionsResponse()
 	resp.Version = version
@@ -64,7 +64,27 @@ func ApiVersionsResponse(version int16) *kmsg.ApiVersionsResponse {
 		k.ApiKey, k.MinVersion, k.MaxVersion = a.key, a.min, a.max
 		resp.ApiKeys = append(resp.ApiKeys, k)
 	}
+	if version >= firstFeaturesVersion {
+		nameFeatures(resp)
+	}
 	return resp
+}
+
+const (
+	firstFeaturesVersion = 3
+	zeroFeaturesVersion  = 4 // Java clients before it fail on a supported range that starts at 0 (KIP-1022)
+)
+
+func nameFeatures(resp *kmsg.ApiVersionsResponse) {
+	finalized := kmsg.NewApiVersionsResponseFinalizedFeature()
+	finalized.Name, finalized.MinVersionLevel, finalized.MaxVersionLevel = "transaction.version", transactionVersion, transactionVersion
+	resp.FinalizedFeatures = append(resp.FinalizedFeatures, finalized)
+	resp.FinalizedFeaturesEpoch = 0 // it never changes while the broker runs
+	if resp.Version >= zeroFeaturesVersion {
+		supported := kmsg.NewApiVersionsResponseSupportedFeature()
+		supported.Name, supported.MinVersion, supported.MaxVersion = finalized.Name, 0, transactionVersion
+		resp.SupportedFeatures = append(resp.SupportedFeatures, supported)
+	}
 }
 
 // AppendUnsupportedApiVersions appends the answer to an ApiVersions request of

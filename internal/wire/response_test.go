@@ -228,6 +228,21 @@ func TestApiVersionsResponseHoldsTheServedTable(t *testing.T) {
 	}
 }
 
+// The feature and the versions that belong to it come together (T3).
+func TestTransactionVersion2IsWholeOrAbsent(t *testing.T) {
+	max := map[int16]int16{}
+	for _, api := range wire.Served() {
+		max[api.Key] = api.Max
+	}
+	equal(t, "Produce", max[0] >= 12, true)
+	equal(t, "EndTxn", max[26], 5)
+	equal(t, "TxnOffsetCommit", max[28], 5)
+	for version := int16(0); version <= 4; version++ {
+		resp := wire.ApiVersionsResponse(version)
+		equal(t, "features", len(resp.FinalizedFeatures) == 1 && resp.FinalizedFeatures[0].MaxVersionLevel == 2 && resp.FinalizedFeaturesEpoch >= 0, version >= 3)
+	}
+}
+
 func TestUnsupportedApiVersionsIsReadableInVersion0(t *testing.T) {
 	frame := wire.AppendUnsupportedApiVersions(nil, 1234)
 	got := kmsg.NewPtrApiVersionsResponse()

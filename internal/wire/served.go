@@ -14,8 +14,7 @@ type versions struct{ key, min, max int16 }
 //
 // Produce 12, EndTxn 5, TxnOffsetCommit 5 and the finalized feature
 // transaction.version 2 also appear together or not at all (KIP-890): clients
-// rely on all of it when they see a part. So Produce stops at 11 until then,
-// and goes to 13 with them.
+// rely on all of it when they see a part.
 //
 // OffsetForLeaderEpoch starts at 2, because librdkafka stops there. Produce
 // starts at 0, although records of Kafka's older formats are refused:
@@ -23,7 +22,7 @@ type versions struct{ key, min, max int16 }
 // "cannot compress". [ProduceRequest.Decode] still reads versions 0 to 2, so
 // that the broker can answer UNSUPPORTED_VERSION to who really sends them.
 var announced = []versions{
-	{0, 0, 11}, // Produce
+	{0, 0, 13}, // Produce
 	{1, 4, 18}, // Fetch
 	{2, 1, 11}, // ListOffsets
 	{3, 0, 13}, // Metadata
@@ -45,9 +44,9 @@ var announced = []versions{
 	{23, 2, 4}, // OffsetForLeaderEpoch
 	{24, 0, 5}, // AddPartitionsToTxn
 	{25, 0, 4}, // AddOffsetsToTxn
-	{26, 0, 4}, // EndTxn
+	{26, 0, 5}, // EndTxn
 	{27, 1, 2}, // WriteTxnMarkers
-	{28, 0, 4}, // TxnOffsetCommit
+	{28, 0, 5}, // TxnOffsetCommit
 	{29, 1, 3}, // DescribeAcls
 	{30, 1, 3}, // CreateAcls
 	{31, 1, 3}, // DeleteAcls
@@ -67,6 +66,10 @@ var announced = []versions{
 	{66, 0, 2}, // ListTransactions
 	{75, 0, 0}, // DescribeTopicPartitions
 }
+
+// transactionVersion is the level of the feature transaction.version that is
+// finalized: clients speak the second version of the transaction protocol.
+const transactionVersion = 2
 
 // Served lists what the broker answers, ascending by key: what ApiVersions
 // advertises, and what its dispatch table must hold.
