@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -64,7 +65,7 @@ func (r *compactRun) measure(ctx context.Context, kind target.Kind) error {
 		return err
 	}
 	defer conn.Close()
-	if err := conn.CreateTopic("beside", 1); err != nil {
+	if err := errors.Join(conn.CreateTopic("beside", 1), conn.AwaitLeaders("beside", 1)); err != nil {
 		return err
 	}
 	for _, topic := range []string{"alone", "loaded"} {
@@ -153,7 +154,7 @@ func sendUntil(conn *probe.Conn, deadline time.Time, enough func() bool) (float6
 func fillCompacted(conn *probe.Conn, topic string) error {
 	err := conn.CreateTopic(topic, 1, "cleanup.policy", "compact", "segment.bytes", fmt.Sprint(compactedSegment),
 		"min.cleanable.dirty.ratio", "0.01", "min.compaction.lag.ms", "3600000")
-	if err != nil {
+	if err := errors.Join(err, conn.AwaitLeaders(topic, 1)); err != nil {
 		return err
 	}
 	value := make([]byte, 100)

@@ -81,6 +81,7 @@ var sections = []struct {
 	{"size", sizes},
 	{"transactions", transactions},
 	{"compaction", compaction},
+	{"streams", streams},
 	{"connections", connections},
 	{"partitions", partitions},
 }

@@ -9,6 +9,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -154,6 +155,26 @@ func (c *Conn) CreateTopic(topic string, partitions int, configs ...string) erro
 		}
 	}
 	return r.err
+}
+
+// AwaitLeaders waits until a new topic's partitions answer: Kafka acknowledges a
+// topic that cannot take records yet.
+func (c *Conn) AwaitLeaders(topic string, partitions int) error {
+	const unknownPartition, notLeader = 3, 6
+	deadline := time.Now().Add(exchangeWithin)
+	for p := int32(0); p < int32(partitions); {
+		_, err := c.Offset(topic, p, Latest)
+		var refused *Error
+		switch {
+		case err == nil:
+			p++
+			continue
+		case !errors.As(err, &refused), refused.Code != unknownPartition && refused.Code != notLeader, time.Now().After(deadline):
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil
 }
 
 // Partitions returns how many partitions a topic has, without creating it.

@@ -150,7 +150,9 @@ func TestCompactedTopic(t *testing.T) {
 	if err != nil {
 		leaveOut(t, "compaction", err)
 	}
-	awaitLeader(t, b, conn, topic)
+	if err := conn.AwaitLeaders(topic, 1); err != nil {
+		t.Fatal(err)
+	}
 	offset := int64(0)
 	last, filler := map[string]string{}, strings.Repeat("x", 500)
 	for round := range rounds {

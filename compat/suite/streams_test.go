@@ -137,20 +137,6 @@ func notYetLeader(b *target.Broker, err error) bool {
 	return b.Kind == target.Kafka && errors.As(err, &refused) && refused.Code == notLeader
 }
 
-// awaitLeader waits until a new topic of a Kafka takes records.
-func awaitLeader(t *testing.T, b *target.Broker, conn *probe.Conn, topic string) {
-	t.Helper()
-	for deadline := time.Now().Add(soon); ; time.Sleep(20 * time.Millisecond) {
-		_, err := conn.Offset(topic, 0, probe.Latest)
-		if err == nil {
-			return
-		}
-		if !notYetLeader(b, err) || time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
-}
-
 func checkCounts(t *testing.T, b *target.Broker, topic string, want map[string]int) {
 	t.Helper()
 	got, _, err := counts(dial(t, b), topic)
