@@ -38,7 +38,8 @@ var rooms = map[string]struct {
 	"millrace":               {4, []string{"agg", "codec", "internal/engine", "internal/topology", "record", "window"}},
 	"internal/clicks":        {5, []string{"internal/client", "record"}},
 	"internal/web":           {5, []string{"record"}},
-	"cmd/millrace":           {6, []string{"internal/broker", "internal/clicks", "internal/client", "internal/group", "internal/log", "internal/vfs", "internal/web", "record"}},
+	"internal/verify":        {2, []string{"internal/client", "record"}},
+	"cmd/millrace":           {6, []string{"internal/broker", "internal/clicks", "internal/client", "internal/group", "internal/log", "internal/verify", "internal/vfs", "internal/web", "record"}},
 }
 
 // exclusive lists the packages that only the named rooms may import.
