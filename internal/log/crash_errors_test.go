@@ -22,12 +22,13 @@ var errorKinds = []struct {
 }
 
 const (
-	errorWorkloads = 20
-	errorSteps     = 20
-	minErrorPoints = 6000
+	errorWorkloads    = 20
+	txnErrorWorkloads = 8
+	errorSteps        = 20
+	minErrorPoints    = 8000
 )
 
-// TestErrorPoints lets each operation of 20 workloads on the disk fail once, and
+// TestErrorPoints lets each operation of 28 workloads on the disk fail once, and
 // goes on. No append may be acknowledged that is not durable, a failed sync is
 // final (R10), a full disk heals (R18), and nothing that was promised is gone
 // after a restart, a kill, or a power cut.
@@ -37,24 +38,32 @@ func TestErrorPoints(t *testing.T) {
 	for _, kind := range errorKinds {
 		n := 0
 		for seed := range uint64(errorWorkloads) {
-			for nth := 1; ; nth++ {
-				fault := kind.fault
-				fault.Nth = nth
-				fired, err := faultyRun(t, seed, fault, nil)
-				if err != nil {
-					t.Fatalf("workload %d, %s, operation %d: %v", seed, kind.name, nth, err)
-				}
-				if !fired {
-					break
-				}
-				n++
-			}
+			n += pointsOf(t, seed, kind.name, kind.fault)
+		}
+		for seed := range uint64(txnErrorWorkloads) {
+			n += pointsOf(t, txnSeeds+seed, kind.name, kind.fault)
 		}
 		t.Logf("%s: %d points", kind.name, n)
 		points += n
 	}
 	if points < minErrorPoints {
 		t.Errorf("%d error points: fewer than %d prove nothing", points, minErrorPoints)
+	}
+}
+
+// pointsOf lets each operation of one workload fail, one after the other, and
+// gives how many there are.
+func pointsOf(t *testing.T, seed uint64, kind string, fault crashfs.Fault) int {
+	t.Helper()
+	for nth := 1; ; nth++ {
+		fault.Nth = nth
+		fired, err := faultyRun(t, seed, fault, nil)
+		if err != nil {
+			t.Fatalf("workload %d, %s, operation %d: %v", seed, kind, nth, err)
+		}
+		if !fired {
+			return nth - 1
+		}
 	}
 }
 

@@ -300,7 +300,11 @@ func (w *world) resumeLog(p *partition, l *log.Log, how power) error {
 			w.txns[slot] = nil
 		}
 	}
-	return p.checkResumed(l)
+	err = p.checkResumed(l)
+	if w.faulty && errors.Is(err, syscall.EIO) {
+		err = p.checkResumed(l) // the fault is over
+	}
+	return err
 }
 
 // expectedOf lets a log be unreadable when the disk made errors while it was opened.

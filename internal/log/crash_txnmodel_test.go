@@ -22,7 +22,6 @@ type txns struct {
 type openTxn struct {
 	first   record.Offset
 	batches []record.Offset // base offsets
-	marker  record.Offset
 }
 
 // txnsOf goes through the batches below next. Those that end below from are left

@@ -260,7 +260,7 @@ func (l *Log) recover(found dirFiles, o opening, report *PartitionReport) error 
 		return err
 	}
 	l.open(s, start)
-	return l.restoreProducers(found.snapshots, point)
+	return l.restoreProducers(found.snapshots, o.points[l.tp]) // 0 when unknown
 }
 
 // belowStart removes segments that lie wholly below the log start: a crash came
