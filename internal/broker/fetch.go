@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"millrace/internal/auth"
 	"millrace/internal/batch"
 	"millrace/internal/log"
 	"millrace/internal/wire"
@@ -67,7 +68,7 @@ func (call *fetchCall) find() {
 	call.wanted = call.wanted[:0]
 	for i := range call.req.Topics {
 		asked := &call.req.Topics[i]
-		t, err := call.c.b.catalog.topics.lookup(asked.Name, (*topicID)(asked.ID))
+		t, err := call.c.topic(auth.Read, asked.Name, (*topicID)(asked.ID))
 		for j := range asked.Partitions {
 			w := findWanted(t, err, &asked.Partitions[j])
 			w.committed = call.req.IsolationLevel == readCommitted

@@ -88,6 +88,8 @@ func (call *produceCall) admit() error {
 		return refused(kerr.UnsupportedForMessageFormat, fmt.Sprintf("Produce version %d carries records of a format older than v2: use a client for Kafka 0.11 or newer", req.Version))
 	case req.Acks < acksAll || req.Acks > acksLeader:
 		return refused(kerr.InvalidRequiredAcks, fmt.Sprintf("acks=%d: use 0, 1 or all", req.Acks))
+	case call.transactional() && !call.c.mayTransaction(auth.Write, string(req.TransactionalID)):
+		return refused(kerr.TransactionalIDAuthorizationFailed, errTopicDenied.Error())
 	}
 	return call.admitTxn()
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"millrace/internal/auth"
 	"millrace/internal/batch"
 	"millrace/internal/txn"
 	"millrace/record"
@@ -45,7 +46,7 @@ func (call *produceCall) join(lt *liveTxn) error {
 	var p txn.Producer
 	for i := range call.req.Topics {
 		asked := &call.req.Topics[i]
-		t, err := call.b.catalog.topics.lookup(asked.Name, (*topicID)(asked.ID))
+		t, err := call.c.topic(auth.Write, asked.Name, (*topicID)(asked.ID))
 		if err != nil || t.internal {
 			continue
 		}
