@@ -115,7 +115,7 @@ func (l *Log) readError(err error) error {
 // readAt reads from the batch that starts at the place on. *badBatch when that
 // one is damaged; damage further on ends the result.
 func (r *reader) readAt(seg *segment, f vfs.File, at place, buf []byte) ([]byte, error) {
-	left := seg.visible.Load() - at.position
+	left := max(0, seg.visible.Load()-at.position) // a hint of before a compaction may lie behind the end
 	want := min(int64(max(r.maxBytes, batch.HeaderSize)), left)
 	start := len(buf)
 	buf, err := extend(f, at.position, int(want), buf)
