@@ -175,7 +175,7 @@ func (p *partition) check(f found, how power) error {
 
 func (p *partition) checkContent(f found, floor record.Offset) error {
 	for _, d := range f.damaged {
-		if d.Offset < floor && !slices.ContainsFunc(p.lost, func(known *log.CorruptError) bool { return known.Offset <= d.Offset && d.Next <= known.Next }) {
+		if max(d.Offset, f.start) < floor && !slices.ContainsFunc(p.lost, func(known *log.CorruptError) bool { return known.Offset <= d.Offset && d.Next <= known.Next }) {
 			return fmt.Errorf("promised records are gone: %w", d)
 		}
 	}

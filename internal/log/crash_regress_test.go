@@ -315,26 +315,32 @@ func TestAStopThatOvertakesACheckpointKeepsTheProducers(t *testing.T) {
 	})
 }
 
-// The marker of a transaction lies above the recovery point, and is deleted: a
-// start must not take the transaction for open.
+// The marker of a transaction lies above the recovery point, and is deleted,
+// before or after its segment is full: a start must not take the transaction for
+// open.
 func TestADeletedMarkerHasEndedItsTransaction(t *testing.T) {
-	s := newSmall(t)
-	s.addTxn(1)
-	again := openSmall(t, powerCutOf(s.disk)) // moves the recovery point into the transaction
-	again.sent = s.sent
-	a, err := again.log.AppendMarker(log.Marker{ProducerID: 1, Commit: true})
-	must(t, err)
-	must(t, a.Wait(context.Background()))
-	for range 12 {
-		again.add(batch.NoProducerID, true)
-	}
-	_, err = again.log.DeleteRecords(again.log.NextOffset())
-	must(t, err)
-	l := openSmall(t, powerCutOf(again.disk)).log
-	if stable := l.LastStableOffset(); stable != l.HighWatermark() {
-		t.Errorf("the last stable offset is %d of %d", stable, l.HighWatermark())
-	}
-	if id, first, _, open := l.OldestOpenTxn(); open {
-		t.Errorf("producer %d has a transaction open since %d", id, first)
+	for _, first := range []int{0, 12} {
+		s := newSmall(t)
+		s.addTxn(1)
+		again := openSmall(t, powerCutOf(s.disk)) // moves the recovery point into the transaction
+		again.sent = s.sent
+		a, err := again.log.AppendMarker(log.Marker{ProducerID: 1, Commit: true})
+		must(t, err)
+		must(t, a.Wait(context.Background()))
+		for range first {
+			again.add(batch.NoProducerID, true)
+		}
+		_, err = again.log.DeleteRecords(again.log.NextOffset())
+		must(t, err)
+		for range 12 - first {
+			again.add(batch.NoProducerID, true)
+		}
+		l := openSmall(t, powerCutOf(again.disk)).log
+		if stable := l.LastStableOffset(); stable != l.HighWatermark() {
+			t.Errorf("the last stable offset is %d of %d", stable, l.HighWatermark())
+		}
+		if id, first, _, open := l.OldestOpenTxn(); open {
+			t.Errorf("producer %d has a transaction open since %d", id, first)
+		}
 	}
 }

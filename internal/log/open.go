@@ -244,7 +244,8 @@ func (l *Log) recover(found dirFiles, o opening, report *PartitionReport) error 
 	if err := s.removeOrphans(found.orphans); err != nil {
 		return err
 	}
-	if err := s.belowStart(start); err != nil {
+	known := o.points[l.tp] // 0 when unknown
+	if err := s.remove(min(start, known)); err != nil {
 		return err
 	}
 	if len(s.segments) > 0 {
@@ -260,13 +261,17 @@ func (l *Log) recover(found dirFiles, o opening, report *PartitionReport) error 
 		return err
 	}
 	l.open(s, start)
-	return l.restoreProducers(found.snapshots, o.points[l.tp]) // 0 when unknown
+	if err := l.restoreProducers(found.snapshots, known); err != nil {
+		return err
+	}
+	l.startAt(start) // what is above the recovery point was still needed for the producers
+	return nil
 }
 
-// belowStart removes segments that lie wholly below the log start: a crash came
-// between its checkpoint and their removal.
-func (s *scan) belowStart(start record.Offset) error {
-	for len(s.segments) > 1 && s.segments[1].base <= start {
+// remove removes segments that lie wholly below the given offset: a crash came
+// between the checkpoint of the log start and their removal.
+func (s *scan) remove(below record.Offset) error {
+	for len(s.segments) > 1 && s.segments[1].base <= below {
 		s.segments[0].retire()
 		if err := s.segments[0].removeFiles(); err != nil {
 			return err
