@@ -35,7 +35,8 @@ func TestFranzGo(t *testing.T) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-timeout", franzWithin.String(), "-skip", skip, "./pkg/kgo")
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "KGO_SEEDS="+b.Addr, "KGO_TEST_RF=1", "GOFLAGS=-mod=mod")
+	cmd.Env = append(os.Environ(), "KGO_SEEDS="+b.Addr, "KGO_TEST_RF=1", "GOFLAGS=-mod=mod",
+		"KGO_TEST_SCRAM_SEEDS="+securedBroker(t).Addr, "KGO_TEST_SCRAM="+target.Admin+":"+target.AdminPassword)
 	if records := os.Getenv("FRANZ_RECORDS"); records != "" {
 		cmd.Env = append(cmd.Env, "KGO_TEST_RECORDS="+records)
 	}

@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 	if shared.broker != nil {
 		shared.broker.Close()
 	}
+	closeSecured()
 	if foreign.PrintLeftOut(os.Stdout) > 0 && os.Getenv("STRICT") == "1" && code == 0 {
 		code = 1
 	}
@@ -108,30 +109,32 @@ func dial(t *testing.T, b *target.Broker) *probe.Conn {
 // the deadline fails the test.
 func output(t *testing.T, within time.Duration, argv ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), within)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.SysProcAttr = target.Orphanless()
-	raw, err := cmd.CombinedOutput()
+	out, err := runFor(t, within, argv...)
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, tail(string(raw)))
+		t.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, tail(out))
 	}
-	return string(raw)
+	return out
 }
 
 // failing runs one of Kafka's tools that has to fail, and returns what it said.
 func failing(t *testing.T, b *target.Broker, name string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	out, err := runFor(t, soon, tool(t, name, append([]string{"--bootstrap-server", b.Addr}, args...)...)...)
+	if err == nil {
+		t.Errorf("%s %s did not fail:\n%s", name, strings.Join(args, " "), tail(out))
+	}
+	return out
+}
+
+// runFor runs a command to its end, or kills it when its time is over.
+func runFor(t *testing.T, within time.Duration, argv ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
-	argv := tool(t, name, append([]string{"--bootstrap-server", b.Addr}, args...)...)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.SysProcAttr = target.Orphanless()
 	raw, err := cmd.CombinedOutput()
-	if err == nil {
-		t.Errorf("%s %s did not fail:\n%s", name, strings.Join(args, " "), tail(string(raw)))
-	}
-	return string(raw)
+	return string(raw), err
 }
 
 func tail(s string) string {

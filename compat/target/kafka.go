@@ -26,7 +26,7 @@ func (b *Broker) prepareKafka() error {
 	if err != nil {
 		return err
 	}
-	properties := append([]string{
+	properties := []string{
 		"process.roles=broker,controller",
 		"node.id=1",
 		"controller.quorum.voters=1@" + controller,
@@ -44,7 +44,17 @@ func (b *Broker) prepareKafka() error {
 		"share.coordinator.state.topic.replication.factor=1",
 		"share.coordinator.state.topic.min.isr=1",
 		"group.initial.rebalance.delay.ms=0",
-	}, b.options.Properties...)
+	}
+	var users []string
+	if b.options.Secured {
+		internal, err := FreeAddr()
+		if err != nil {
+			return err
+		}
+		// Of a property that stands twice the last one counts.
+		properties, users = append(properties, b.kafkaSecurity(controller, internal)...), kafkaUsers()
+	}
+	properties = append(properties, b.options.Properties...)
 	if err := os.WriteFile(b.propertiesPath(), []byte(strings.Join(properties, "\n")+"\n"), 0o644); err != nil {
 		return err
 	}
@@ -55,8 +65,8 @@ func (b *Broker) prepareKafka() error {
 	if err != nil {
 		return err
 	}
-	format := exec.Command(java, "-cp", jars, "kafka.tools.StorageTool",
-		"format", "-t", "MillraceCompatSuite001", "-c", b.propertiesPath())
+	format := exec.Command(java, append([]string{"-cp", jars, "kafka.tools.StorageTool",
+		"format", "-t", "MillraceCompatSuite001", "-c", b.propertiesPath()}, users...)...)
 	if out, err := format.CombinedOutput(); err != nil {
 		return fmt.Errorf("format Kafka's directory: %w\n%s", err, out)
 	}

@@ -28,6 +28,9 @@ func (b *Broker) millraceArgv() []string {
 		"--kafka-addr", b.Addr,
 		"--http-addr", strings.TrimPrefix(b.HTTP, "http://"),
 		"--data-dir", b.DataDir}
+	if b.options.Secured {
+		argv = append(argv, b.millraceSecurity()...)
+	}
 	return append(argv, b.options.Args...)
 }
 

@@ -48,6 +48,8 @@ type Options struct {
 	Args []string
 	// Properties are added to Kafka's server.properties, one per line.
 	Properties []string
+	// Secured asks clients to log in, on a listener in clear and on one over TLS.
+	Secured bool
 	// Wrap is put in front of the broker's command line, such as taskset.
 	Wrap []string
 }
@@ -60,6 +62,8 @@ type Broker struct {
 	DataDir string // its log directories lie directly inside
 	Addr    string // Kafka listener, host:port
 	HTTP    string // base URL of Millrace's pages; empty for Kafka
+	TLSAddr string // listener over TLS of a secured broker, host:port
+	CA      string // file with the certificate that signs TLSAddr's
 	Ready   string // the `ready` line of the last start; empty for Kafka
 	// StartTook is the time from exec until the broker answered: the ready
 	// line of Millrace, the first accepted connection of Kafka.
@@ -104,6 +108,11 @@ func (b *Broker) prepare() error {
 		return err
 	}
 	b.Addr = addr
+	if b.options.Secured {
+		if err := b.secure(); err != nil {
+			return err
+		}
+	}
 	if b.Kind == Kafka {
 		return b.prepareKafka()
 	}

@@ -1,10 +1,20 @@
 // The client program for kafkajs: see ../README.md. NODE_PATH names the folder
 // that holds the package, which is why this is CommonJS.
+const { readFileSync } = require("node:fs");
 const { Kafka, logLevel } = require("kafkajs");
 
 const say = (what) => process.stdout.write(JSON.stringify(what) + "\n");
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-const connect = (brokers) => new Kafka({ brokers: brokers.split(","), logLevel: logLevel.ERROR });
+
+function security() {
+  const { CLIENT_PROTOCOL, CLIENT_MECHANISM, CLIENT_USER, CLIENT_PASSWORD, CLIENT_CA } = process.env;
+  if (!CLIENT_PROTOCOL) return {};
+  const sasl = { mechanism: CLIENT_MECHANISM.toLowerCase(), username: CLIENT_USER, password: CLIENT_PASSWORD };
+  if (CLIENT_PROTOCOL !== "SASL_SSL") return { sasl };
+  return { sasl, ssl: { ca: [readFileSync(CLIENT_CA)], servername: "localhost" } };
+}
+
+const connect = (brokers) => new Kafka({ brokers: brokers.split(","), logLevel: logLevel.ERROR, ...security() });
 
 async function produce(brokers, topic, first, count, paceMs) {
   const producer = connect(brokers).producer();

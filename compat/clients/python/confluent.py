@@ -1,6 +1,7 @@
 """The client program for confluent-kafka (librdkafka): see ../README.md."""
 
 import json
+import os
 import signal
 import sys
 import time
@@ -12,8 +13,23 @@ def say(**what):
     print(json.dumps(what), flush=True)
 
 
+def security():
+    protocol = os.environ.get("CLIENT_PROTOCOL")
+    if not protocol:
+        return {}
+    settings = {
+        "security.protocol": protocol,
+        "sasl.mechanisms": os.environ["CLIENT_MECHANISM"],
+        "sasl.username": os.environ["CLIENT_USER"],
+        "sasl.password": os.environ["CLIENT_PASSWORD"],
+    }
+    if protocol == "SASL_SSL":
+        settings["ssl.ca.location"] = os.environ["CLIENT_CA"]
+    return settings
+
+
 def produce(brokers, topic, first, count, pace_ms):
-    producer = Producer({"bootstrap.servers": brokers})
+    producer = Producer({"bootstrap.servers": brokers, **security()})
     for n in range(int(first), int(first) + int(count)):
         click = {"user_id": f"user_{n % 7}", "timestamp": int(time.time()), "page": "home", "n": n}
         producer.produce(topic, json.dumps(click), on_delivery=delivered(n))
@@ -32,7 +48,7 @@ def delivered(n):
 
 
 def consume(brokers, topic, group, count, session_ms, instance):
-    settings = {"bootstrap.servers": brokers, "group.id": group, "auto.offset.reset": "earliest"}
+    settings = {"bootstrap.servers": brokers, "group.id": group, "auto.offset.reset": "earliest", **security()}
     if int(session_ms):
         settings["session.timeout.ms"] = int(session_ms)
     if instance != "-":

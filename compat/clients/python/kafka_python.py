@@ -1,6 +1,7 @@
 """The client program for kafka-python, 2.0.2 and 3.x alike: see ../README.md."""
 
 import json
+import os
 import signal
 import sys
 import time
@@ -12,10 +13,26 @@ def say(**what):
     print(json.dumps(what), flush=True)
 
 
+def security():
+    protocol = os.environ.get("CLIENT_PROTOCOL")
+    if not protocol:
+        return {}
+    settings = {
+        "security_protocol": protocol,
+        "sasl_mechanism": os.environ["CLIENT_MECHANISM"],
+        "sasl_plain_username": os.environ["CLIENT_USER"],
+        "sasl_plain_password": os.environ["CLIENT_PASSWORD"],
+    }
+    if protocol == "SASL_SSL":
+        settings["ssl_cafile"] = os.environ["CLIENT_CA"]
+    return settings
+
+
 def produce(brokers, topic, first, count, pace_ms):
     producer = KafkaProducer(
         bootstrap_servers=brokers,
         value_serializer=lambda value: json.dumps(value).encode("utf-8"),
+        **security(),
     )
     for n in range(int(first), int(first) + int(count)):
         click = {"user_id": f"user_{n % 7}", "timestamp": int(time.time()), "page": "home", "n": n}
@@ -42,7 +59,7 @@ class Listener(ConsumerRebalanceListener):
 
 
 def consume(brokers, topic, group, count, session_ms, instance):
-    settings = {}
+    settings = security()
     if int(session_ms):
         settings["session_timeout_ms"] = int(session_ms)
         settings["heartbeat_interval_ms"] = int(session_ms) // 3

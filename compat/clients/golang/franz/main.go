@@ -6,14 +6,41 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"millrace/compat/clients/golang/line"
 )
 
 func main() { line.Main(produce, consume) }
 
+// security are the options of a secured broker, none of another.
+func security() ([]kgo.Opt, error) {
+	l, err := line.Security()
+	if err != nil || l.Mechanism == "" {
+		return nil, err
+	}
+	auth := scram.Auth{User: l.User, Pass: l.Password}
+	mechanism := plain.Auth{User: l.User, Pass: l.Password}.AsMechanism()
+	switch l.Mechanism {
+	case "SCRAM-SHA-256":
+		mechanism = auth.AsSha256Mechanism()
+	case "SCRAM-SHA-512":
+		mechanism = auth.AsSha512Mechanism()
+	}
+	options := []kgo.Opt{kgo.SASL(mechanism)}
+	if l.TLS != nil {
+		options = append(options, kgo.DialTLSConfig(l.TLS))
+	}
+	return options, nil
+}
+
 func produce(ctx context.Context, p line.Produce) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(p.Broker), kgo.AllowAutoTopicCreation())
+	options, err := security()
+	if err != nil {
+		return err
+	}
+	client, err := kgo.NewClient(append(options, kgo.SeedBrokers(p.Broker), kgo.AllowAutoTopicCreation())...)
 	if err != nil {
 		return err
 	}
@@ -28,7 +55,11 @@ func produce(ctx context.Context, p line.Produce) error {
 }
 
 func consume(ctx context.Context, c line.Consume) error {
-	options := []kgo.Opt{
+	options, err := security()
+	if err != nil {
+		return err
+	}
+	options = append(options,
 		kgo.SeedBrokers(c.Broker),
 		kgo.ConsumerGroup(c.Group),
 		kgo.ConsumeTopics(c.Topic),
@@ -37,7 +68,7 @@ func consume(ctx context.Context, c line.Consume) error {
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, added map[string][]int32) {
 			line.Assigned(added[c.Topic])
 		}),
-	}
+	)
 	if c.Session > 0 {
 		options = append(options, kgo.SessionTimeout(c.Session), kgo.HeartbeatInterval(c.Session/3))
 	}
