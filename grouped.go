@@ -69,9 +69,14 @@ func (g Grouped[K, V]) TopK[X cmp.Ordered](name string, k int, f func(V) X, opti
 // Reduce puts the records of each key together, two at a time; f must be
 // associative. Values are stored with [ValueCodec].
 func (g Grouped[K, V]) Reduce(name string, f func(a, b V) V, options ...Option) Table[K, V] {
-	var c codec.Codec[V]
-	if o := set(options); o.value != nil {
-		c = codecOr[V](g.g.Graph(), userLine(), "ValueCodec", o.value)
+	return g.Aggregate(name, agg.Reduce(f, reducedCodec[V](g.g.Graph(), options)), options...)
+}
+
+// reducedCodec is that of the option ValueCodec, or nil.
+func reducedCodec[V any](g *topology.Graph, options []Option) codec.Codec[V] {
+	o := set(options)
+	if o.value == nil {
+		return nil
 	}
-	return g.Aggregate(name, agg.Reduce(f, c), options...)
+	return codecOr[V](g, userLine(), "ValueCodec", o.value)
 }

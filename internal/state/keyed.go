@@ -232,6 +232,66 @@ func (t *Keyed[K, A]) Committed(key K) (v A, ok bool, err error) {
 	return r.committed, r.state&exists != 0, nil
 }
 
+// Each yields every key with its newest value, in no particular order, until
+// yield returns an error. yield must not use the table, nor change the value.
+func (t *Keyed[K, A]) Each(yield func(K, A) error) error {
+	for id := range uint32(t.rows.n) {
+		r := t.rows.at(id)
+		v := r.committed
+		switch {
+		case r.open >= 0:
+			v = t.open[r.open].Value
+		case r.state&exists == 0:
+			continue
+		}
+		if err := yield(t.keys.key(id), v); err != nil {
+			return err
+		}
+	}
+	if t.complete {
+		return nil
+	}
+	return t.eachOnDisk(yield)
+}
+
+// eachOnDisk yields the keys that only the disk has.
+func (t *Keyed[K, A]) eachOnDisk(yield func(K, A) error) (err error) {
+	scanErr := t.spec.Backing.Scan(t.prefix, afterPrefix(t.prefix), func(key, value []byte) bool {
+		var k K
+		var v A
+		if k, err = t.spec.Key.Decode(append([]byte(nil), key[len(t.prefix):]...)); err == nil {
+			if _, here := t.keys.lookup(k); here {
+				return true
+			}
+			if v, err = t.spec.Value.Decode(append([]byte(nil), value...)); err == nil {
+				err = yield(k, v)
+				return err == nil
+			}
+		}
+		err = fmt.Errorf("store %q: %w: %w", t.spec.Name, ErrDamaged, err)
+		return false
+	})
+	return errors.Join(err, scanErr)
+}
+
+// afterPrefix is the first key behind all that begin with a slice's prefix; nil,
+// the end of the store, for a table that is not a slice.
+func afterPrefix(prefix []byte) []byte {
+	if len(prefix) == 0 {
+		return nil
+	}
+	return appendStart(nil, decodeStart(prefix)+1)
+}
+
+// Unchanged is the value of a key that the open transaction has not changed.
+func (t *Keyed[K, A]) Unchanged(key K) (v A, ok bool, err error) {
+	r, err := t.row(key)
+	if err != nil || r == nil || r.open >= 0 {
+		return v, false, err
+	}
+	return r.committed, r.state&exists != 0, nil
+}
+
 // row finds a key without making it: what is asked for need not exist, and must
 // not grow the table.
 func (t *Keyed[K, A]) row(key K) (*row[A], error) {

@@ -132,6 +132,9 @@ func (t *Windows[K, A]) Between(from, to record.Timestamp) []*Slice[K, A] {
 	return t.slices[min(first, end):end]
 }
 
+// All are the slices that have not been dropped.
+func (t *Windows[K, A]) All() []*Slice[K, A] { return t.slices[len(t.toDrop()):] }
+
 // Drop removes, in the open transaction, all slices that begin before the given
 // time. Their keys get tombstones in the changelog.
 func (t *Windows[K, A]) Drop(before record.Timestamp) { t.openDrop = max(t.openDrop, before) }
@@ -180,7 +183,7 @@ func (s *Slice[K, A]) tombstones(yield func(key, value []byte)) error {
 	if s.complete {
 		return nil
 	}
-	return s.spec.Backing.Scan(s.prefix, appendStart(nil, s.Start+1), func(key, _ []byte) bool {
+	return s.spec.Backing.Scan(s.prefix, afterPrefix(s.prefix), func(key, _ []byte) bool {
 		give(append(buf.Begin(), key...))
 		return true
 	})

@@ -20,8 +20,6 @@ type Grouped[K comparable, V any] struct {
 	// direct: the records of a key are all in one partition, so state can be kept
 	// where they are read.
 	direct bool
-	window window.Spec // zero when not windowed
-	policy Policy
 }
 
 // Graph is the graph that g is part of.
@@ -32,7 +30,7 @@ func (g Grouped[K, V]) Graph() *Graph { return g.g }
 func GroupBy[K, V any, G comparable](s Stream[K, V], at At, p Policy, sameKey bool, key codec.Codec[G], f func(V) G) Grouped[G, V] {
 	n := derive(s, "GroupBy", at, p)
 	n.cutsKey = true
-	g := Grouped[G, V]{g: s.g, hub: &hub[G, V]{node: n}, key: key, direct: sameKey && s.home, policy: p}
+	g := Grouped[G, V]{g: s.g, hub: &hub[G, V]{node: n}, key: key, direct: sameKey && s.home}
 	s.hub.reads(func(w *wiring) port[K, V] {
 		return &groupNode[K, V, G]{stage: w.stage(n), f: f, next: g.hub.wire(w)}
 	})
