@@ -2,6 +2,7 @@ package log
 
 import (
 	"fmt"
+	"sync"
 
 	"millrace/internal/batch"
 	"millrace/record"
@@ -30,7 +31,9 @@ type Marker struct {
 func (l *Log) AppendMarker(m Marker) (Appended, error) {
 	cfg := l.config.Load()
 	nowMs := l.store.opts.Now().UnixMilli()
-	b, err := m.encode(nowMs)
+	builder := markerBuilders.Get().(*batch.Builder)
+	defer markerBuilders.Put(builder)
+	b, err := m.encode(builder, nowMs)
 	if err != nil {
 		return Appended{}, err
 	}
@@ -49,9 +52,11 @@ func (l *Log) AppendMarker(m Marker) (Appended, error) {
 	return l.add(b, []batch.Header{h}, addition{marker: &m, cfg: cfg, nowMs: nowMs, internal: true, sync: true})
 }
 
-// encode makes the control batch.
-func (m Marker) encode(nowMs int64) ([]byte, error) {
-	b := batch.NewBuilder(batch.BuilderOptions{
+var markerBuilders = sync.Pool{New: func() any { return new(batch.Builder) }}
+
+// encode makes the control batch, which belongs to the builder.
+func (m Marker) encode(b *batch.Builder, nowMs int64) ([]byte, error) {
+	b.Reset(batch.BuilderOptions{
 		ProducerID: m.ProducerID, ProducerEpoch: m.ProducerEpoch, BaseSequence: -1,
 		Transactional: true, Control: true,
 	})

@@ -147,7 +147,7 @@ func TestFencing(t *testing.T) {
 
 func TestControlBatchesAreNotForClients(t *testing.T) {
 	l := create(t, openDir(t, t.TempDir(), Options{}), Config{})
-	b, err := Marker{ProducerID: 1, Commit: true}.encode(0)
+	b, err := Marker{ProducerID: 1, Commit: true}.encode(new(batch.Builder), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
