@@ -101,6 +101,8 @@ type Config struct {
 
 	Logger     *slog.Logger          // default: discard
 	Registerer prometheus.Registerer // nil: metrics are not registered
+
+	txnFaults txnFaults // off, but for tests
 }
 
 func (c Config) withDefaults() Config {

@@ -78,6 +78,9 @@ func (l *loader) apply(data []byte, next record.Offset) record.Offset {
 		}
 		h := l.it.Header()
 		next = h.LastOffset() + 1
+		if h.Transactional() && l.shard.g.b.cfg.txnFaults.forgetStaged {
+			continue
+		}
 		for l.it.Next() {
 			if h.Control() {
 				l.applyControl(h.ProducerID, l.it.Record())

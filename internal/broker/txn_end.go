@@ -34,17 +34,22 @@ func (x *txns) end(ctx context.Context, req *kmsg.EndTxnRequest) (txn.Producer, 
 	if err != nil {
 		return txn.Producer{}, err
 	}
-	var answer txn.Producer
+	var step txn.Step
+	var began int64
 	w, err := lt.do(ctx, func() error {
 		if err := lt.freshen(&r.FreshID); err != nil {
 			return err
 		}
-		step, err := lt.mu.txn.EndTxn(x.now(), r)
-		answer = step.Answer
+		began = lt.mu.began
+		step, err = lt.mu.txn.EndTxn(x.now(), r)
 		return lt.take(step, err)
 	})
 	if err == nil {
 		err = w.wait(x.b)
 	}
-	return answer, err
+	if err == nil && step.Store && len(step.Next.Partitions) > 0 {
+		x.counts.answered.Add(1)
+		x.counts.rounds.Add(x.b.store.SyncRounds() - began)
+	}
+	return step.Answer, err
 }

@@ -19,7 +19,7 @@ const (
 // id when they are. It is the id's only one. A disk that is full holds it up; a
 // partition that failed does so until a start, which finishes the transaction.
 func (x *txns) finish(lt *liveTxn, t txn.Txn, prepared written) {
-	if prepared.any && prepared.Wait(x.ctx) != nil {
+	if prepared.any && !x.b.cfg.txnFaults.earlyMarkers && prepared.Wait(x.ctx) != nil {
 		return // nobody knows whether it is decided: the next start does
 	}
 	left := t.Partitions
@@ -47,7 +47,7 @@ func (x *txns) mark(lt *liveTxn, t txn.Txn, partitions []record.TopicPartition) 
 	}
 	for i, tp := range partitions {
 		err := failed[i]
-		if err == nil {
+		if err == nil && !x.b.cfg.txnFaults.earlyComplete {
 			err = appended[i].Wait(x.ctx)
 		}
 		switch {
@@ -104,7 +104,7 @@ func (x *txns) complete(lt *liveTxn, t txn.Txn) bool {
 	lt.mu.Lock()
 	defer lt.mu.Unlock()
 	next := t.Complete(x.now())
-	if _, err := lt.shard.append(txnRecord(lt.id, next), false); err != nil {
+	if _, err := lt.shard.append(txnRecord(lt.id, next), x.b.cfg.txnFaults.earlyComplete); err != nil {
 		return false
 	}
 	lt.become(next)

@@ -21,6 +21,7 @@ type liveTxn struct {
 		written written       // its newest record, whose sync every answer waits for
 		settled chan struct{} // closed when the markers of a Prepared state are written; nil in the others
 		gone    bool          // expired: look it up again
+		began   int64         // sync rounds when the transaction began
 		open    []openTxn     // what the start found open of this producer, until adopt
 	}
 }
@@ -37,6 +38,10 @@ func (lt *liveTxn) store(next txn.Txn) error { return lt.storeLater(next, true) 
 
 // storeLater is store, and leaves it to the caller to start a sync unless urgent.
 func (lt *liveTxn) storeLater(next txn.Txn, urgent bool) error {
+	if lt.shard.x.b.cfg.txnFaults.noPrepare && next.State.Prepared() {
+		lt.become(next)
+		return nil
+	}
 	a, err := lt.shard.append(txnRecord(lt.id, next), urgent)
 	if err != nil {
 		return err
@@ -49,6 +54,9 @@ func (lt *liveTxn) storeLater(next txn.Txn, urgent bool) error {
 // become brings the rest of the broker up to date with a stored state.
 func (lt *liveTxn) become(next txn.Txn) {
 	x := lt.shard.x
+	if next.State == txn.Ongoing && lt.mu.txn.State != txn.Ongoing {
+		lt.mu.began = x.b.store.SyncRounds()
+	}
 	lt.mu.txn = next
 	x.mu.Lock()
 	if next.State == txn.Ongoing {

@@ -22,6 +22,9 @@ func (x *txns) recover() {
 		lt.mu.Lock()
 		lt.mu.open = open[lt.mu.txn.Producer.ID]
 		delete(open, lt.mu.txn.Producer.ID)
+		if lt.mu.txn.State.Prepared() && x.b.cfg.txnFaults.abortPrepared {
+			lt.mu.txn.State = txn.PrepareAbort
+		}
 		lt.become(lt.mu.txn)
 		if !lt.mu.txn.State.Prepared() {
 			lt.adopt()
@@ -66,7 +69,7 @@ func (lt *liveTxn) adopt() {
 		}
 	}
 	lt.mu.open = nil
-	if len(ours) == 0 {
+	if len(ours) == 0 || lt.shard.x.b.cfg.txnFaults.noAdoption {
 		return
 	}
 	x := lt.shard.x

@@ -13,6 +13,8 @@ import (
 // txnCounts is what happened to transactions since the start.
 type txnCounts struct {
 	committed, aborted, timedOut atomic.Int64
+
+	answered, rounds atomic.Int64 // transactions whose end was answered, and the sync rounds from their first record to that answer
 }
 
 // ended counts a decision whose markers are all written.
@@ -38,6 +40,10 @@ var (
 		"Partitions whose oldest open transaction is older than 10 s.", nil, nil)
 	txnsTotal = prometheus.NewDesc("millrace_broker_transactions_total",
 		"Transactions that ended, by result; timeout counts those aborts that a timeout began.", []string{"result"}, nil)
+	txnAnswered = prometheus.NewDesc("millrace_broker_transactions_answered_total",
+		"Transactions with records whose end was answered.", nil, nil)
+	txnRounds = prometheus.NewDesc("millrace_broker_transaction_sync_rounds_total",
+		"Sync rounds that began between the first record of a transaction and the answer to its end, summed over millrace_broker_transactions_answered_total.", nil, nil)
 	txnIDs = prometheus.NewDesc("millrace_broker_transactional_ids", "Transactional ids that are known.", nil, nil)
 )
 
@@ -48,7 +54,7 @@ func (x *txns) register(r prometheus.Registerer) { r.MustRegister(txnCollector{x
 
 // Describe is for prometheus.Collector.
 func (txnCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{openTxnSeconds, stuckPartitions, txnsTotal, txnIDs} {
+	for _, d := range []*prometheus.Desc{openTxnSeconds, stuckPartitions, txnsTotal, txnAnswered, txnRounds, txnIDs} {
 		descs <- d
 	}
 }
@@ -61,6 +67,8 @@ func (c txnCollector) Collect(out chan<- prometheus.Metric) {
 	counter("commit", &c.x.counts.committed)
 	counter("abort", &c.x.counts.aborted)
 	counter("timeout", &c.x.counts.timedOut)
+	out <- prometheus.MustNewConstMetric(txnAnswered, prometheus.CounterValue, float64(c.x.counts.answered.Load()))
+	out <- prometheus.MustNewConstMetric(txnRounds, prometheus.CounterValue, float64(c.x.counts.rounds.Load()))
 	out <- prometheus.MustNewConstMetric(txnIDs, prometheus.GaugeValue, float64(c.x.ids.Load()))
 	stuck := 0
 	now := c.x.b.cfg.Now()
