@@ -210,3 +210,10 @@ func (c *conn) protocol() string {
 	}
 	return name
 }
+
+// Strangers is the number of connections that have not logged in.
+func (b *Broker) Strangers() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mu.strangers.Len()
+}

@@ -52,6 +52,10 @@ func newMetrics(reg prometheus.Registerer, b *Broker) *metrics {
 		Help: "Client connections now.",
 	}, func() float64 { return float64(b.connections()) })
 	factory.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "millrace_broker_unauthenticated_connections",
+		Help: "Client connections that have not logged in, of those that must.",
+	}, func() float64 { return float64(b.Strangers()) })
+	factory.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "millrace_broker_requests_in_flight",
 		Help: "Requests that were executed and are not answered, fetches that wait for records included.",
 	}, func() float64 { return float64(b.InFlight()) })
