@@ -39,7 +39,7 @@ type Batch struct {
 func (b Batch) Codec() Codec { return Codec(b.Attributes & 7) }
 
 // Transactional says whether the batch belongs to a transaction.
-func (b Batch) Transactional() bool { return b.Attributes&0x10 != 0 }
+func (b Batch) Transactional() bool { return b.Attributes&transactional != 0 }
 
 // Control says whether the batch is the marker that ends a transaction, and
 // holds nothing that a client wrote.

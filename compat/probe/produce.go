@@ -18,27 +18,49 @@ func BuildBatchAt(at time.Time, values ...[]byte) []byte {
 	for i, value := range values {
 		records[i].Value = value
 	}
-	return buildBatch(at, records)
+	return buildBatch(at, records, noProducer, 0)
 }
 
 // BuildKeyed is BuildBatch of records with keys. A nil value is a tombstone.
-func BuildKeyed(records []Record) []byte { return buildBatch(time.Now(), records) }
+func BuildKeyed(records []Record) []byte { return buildBatch(time.Now(), records, noProducer, 0) }
 
-func buildBatch(at time.Time, records []Record) []byte {
+// Sequence is the place of a batch in what an idempotent producer sends.
+type Sequence struct {
+	ProducerID int64
+	Epoch      int16
+	First      int32
+}
+
+// noProducer is a producer that is not idempotent.
+var noProducer = Sequence{-1, -1, -1}
+
+// BuildTransactional is BuildBatch of records that belong to a transaction.
+func BuildTransactional(s Sequence, values ...[]byte) []byte {
+	records := make([]Record, len(values))
+	for i, value := range values {
+		records[i].Value = value
+	}
+	return buildBatch(time.Now(), records, s, transactional)
+}
+
+// transactional is the attribute bit of a batch inside a transaction.
+const transactional = 0x10
+
+func buildBatch(at time.Time, records []Record, s Sequence, attributes int16) []byte {
 	var w writer
 	w.int64(0) // base offset: the broker's to set
 	w.int32(0) // length, below
 	w.int32(0) // leader epoch
 	w.int8(2)  // magic
 	w.int32(0) // checksum, below
-	w.int16(0) // no compression, create time
+	w.int16(attributes) // no compression, create time
 	w.int32(int32(len(records) - 1))
 	now := at.UnixMilli()
 	w.int64(now)
 	w.int64(now)
-	w.int64(-1) // no producer id
-	w.int16(-1)
-	w.int32(-1)
+	w.int64(s.ProducerID)
+	w.int16(s.Epoch)
+	w.int32(s.First)
 	w.int32(int32(len(records)))
 	for i, record := range records {
 		w.b = appendRecord(w.b, i, record)

@@ -21,6 +21,10 @@ type franz struct {
 	client *kgo.Client
 	id     string
 	first  bool // the first transaction protocol
+	// Those of the transaction that was committed last.
+	lastID    int64
+	lastEpoch int16
+	ended     bool
 }
 
 // quickRetries are the settings of a client whose broker is back within
@@ -69,7 +73,7 @@ func newFranz(ctx context.Context, addr, id string, timeout time.Duration, first
 		client.Close()
 		return nil, err
 	}
-	return &franz{client, id, first}, nil
+	return &franz{client: client, id: id, first: first}, nil
 }
 
 func (f *franz) Begin(context.Context) error { return f.client.BeginTransaction() }
@@ -150,7 +154,48 @@ func again(ctx context.Context, ask func() error) error {
 }
 
 func (f *franz) Commit(ctx context.Context) error {
-	return f.client.EndTransaction(ctx, kgo.TryCommit)
+	id, epoch, err := f.client.ProducerID(ctx)
+	if err != nil {
+		return err
+	}
+	f.lastID, f.lastEpoch = id, epoch
+	err = f.client.EndTransaction(ctx, kgo.TryCommit)
+	f.ended = err == nil
+	return err
+}
+
+// Late sends what a network may deliver after the end of a transaction: a record
+// of it, and its end once more, turned round. The second protocol has given the
+// present transaction another epoch, so both must be refused.
+func (f *franz) Late(ctx context.Context, r Record) error {
+	if f.first || !f.ended {
+		return nil
+	}
+	produce := kmsg.NewPtrProduceRequest()
+	produce.TransactionID, produce.Acks, produce.TimeoutMillis = &f.id, -1, 5000
+	topic := kmsg.NewProduceRequestTopic()
+	topic.Topic = r.Topic
+	partition := kmsg.NewProduceRequestTopicPartition()
+	partition.Partition = r.Index
+	partition.Records = probe.BuildTransactional(probe.Sequence{ProducerID: f.lastID, Epoch: f.lastEpoch, First: 1000}, r.Value)
+	topic.Partitions = append(topic.Partitions, partition)
+	produce.Topics = append(produce.Topics, topic)
+	// Version 12 still names topics, and 13 does not.
+	const secondProtocol = 12
+	produce.SetVersion(secondProtocol)
+	end := kmsg.NewPtrEndTxnRequest()
+	end.TransactionalID, end.ProducerID, end.ProducerEpoch, end.Commit = f.id, f.lastID, f.lastEpoch, false
+	for _, broker := range f.client.DiscoveredBrokers() {
+		if answer, err := broker.Request(ctx, produce); err == nil {
+			if code := answer.(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode; code == 0 {
+				return errors.New("LATE: a record of an ended transaction was accepted")
+			}
+		}
+		if answer, err := broker.Request(ctx, end); err == nil && answer.(*kmsg.EndTxnResponse).ErrorCode == 0 {
+			return errors.New("LATE: the abort of a committed transaction was accepted")
+		}
+	}
+	return nil
 }
 
 func (f *franz) Abort(ctx context.Context) error {

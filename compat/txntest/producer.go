@@ -33,6 +33,12 @@ type Producer interface {
 	Close()
 }
 
+// straggler is a producer that can send requests of its last transaction behind
+// the begin of the next one. It is an error when the broker accepts them.
+type straggler interface {
+	Late(ctx context.Context, r Record) error
+}
+
 // Library is one client library.
 type Library struct {
 	Name string

@@ -33,20 +33,20 @@ type Options struct {
 
 // Report says what a run did. A run that did little proves little: see Floor.
 type Report struct {
-	Cycles, KilledEarly                                   int
-	Committed, Unknown, Aborted, Delayed, Zombies, Lives  int64
-	Acknowledged                                          int64
-	Visible, Stored, PolledCommitted, PolledAll, Observed int
-	ByLibrary                                             map[string]int64 // committed
-	Faults                                                []history.Fault
-	Took                                                  time.Duration
+	Cycles, KilledEarly                                        int
+	Committed, Unknown, Aborted, Delayed, Zombies, Late, Lives int64
+	Acknowledged                                               int64
+	Visible, Stored, PolledCommitted, PolledAll, Observed      int
+	ByLibrary                                                  map[string]int64 // committed
+	Faults                                                     []history.Fault
+	Took                                                       time.Duration
 }
 
 func (r Report) String() string {
 	return fmt.Sprintf("%d kills (%d of them during recovery), %d transactions committed (%v), %d unknown, %d aborted "+
-		"(%d zombies), %d left open for a while, %d producers, %d records acknowledged, %d stored, %d visible, "+
+		"(%d zombies), %d left open for a while, %d times late requests, %d producers, %d records acknowledged, %d stored, %d visible, "+
 		"%d and %d read meanwhile, %d offsets observed, %s in all",
-		r.Cycles, r.KilledEarly, r.Committed, r.ByLibrary, r.Unknown, r.Aborted, r.Zombies, r.Delayed, r.Lives, r.Acknowledged,
+		r.Cycles, r.KilledEarly, r.Committed, r.ByLibrary, r.Unknown, r.Aborted, r.Zombies, r.Delayed, r.Late, r.Lives, r.Acknowledged,
 		r.Stored, r.Visible, r.PolledAll, r.PolledCommitted, r.Observed, r.Took.Round(time.Second))
 }
 
@@ -116,7 +116,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	h, err := r.underLoad(ctx)
 	if err == nil {
 		r.report.Faults = history.Check(h)
-		err = verdict(r.report.Faults)
+		err = errors.Join(verdict(r.report.Faults), r.counts.wrong())
 	}
 	if err != nil {
 		err = fmt.Errorf("seed %d, cycle %d: %w\nthe broker's last words:\n%s", o.Seed, r.report.Cycles, err, b.LogTail())
@@ -395,7 +395,7 @@ func (r *run) count(began time.Time) {
 	c := &r.counts
 	r.report.Committed, r.report.Unknown, r.report.Aborted = c.committed.Load(), c.unknown.Load(), c.aborted.Load()
 	r.report.Delayed, r.report.Zombies, r.report.Lives = c.delayed.Load(), c.zombies.Load(), c.lives.Load()
-	r.report.Acknowledged = c.acknowledged.Load()
+	r.report.Acknowledged, r.report.Late = c.acknowledged.Load(), c.late.Load()
 	r.report.ByLibrary = map[string]int64{}
 	for _, w := range r.writers {
 		r.report.ByLibrary[w.library.Name] = w.done.Load()

@@ -1,9 +1,11 @@
 package txntest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +18,7 @@ const (
 	delayedShare = 0.05 // left open for a while, often beyond its timeout
 	zombieShare  = 0.05 // its producer is fenced by a newer one, and tries to commit
 	renewedShare = 0.05 // its producer is closed behind it, and a new one opened
+	lateShare    = 0.2  // requests of the transaction before it come in the middle
 )
 
 // callWithin bounds each call of a library, from above their own timeouts.
@@ -39,7 +42,24 @@ type writer struct {
 }
 
 // counts says what the writers did, for the floor of a run.
-type counts struct{ committed, unknown, aborted, delayed, zombies, lives, acknowledged atomic.Int64 }
+type counts struct {
+	committed, unknown, aborted, delayed, zombies, late, lives, acknowledged atomic.Int64
+
+	mu       sync.Mutex
+	accepted error // the first late request that a broker accepted
+}
+
+func (c *counts) note(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.accepted = cmp.Or(c.accepted, err)
+}
+
+func (c *counts) wrong() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.accepted
+}
 
 func (w *writer) transactionalID() string { return fmt.Sprintf("txntest-%d", w.number) }
 func (w *writer) group() string           { return fmt.Sprintf("txntest-group-%d", w.number) }
@@ -123,6 +143,11 @@ func (w *writer) fill(ctx context.Context, t *history.Txn) error {
 	if err := w.send(ctx, t); err != nil {
 		return err
 	}
+	if s, ok := w.producer.(straggler); ok && w.chance(lateShare) {
+		if err := w.late(ctx, s); err != nil {
+			return err
+		}
+	}
 	if w.chance(delayedShare) {
 		w.counts.delayed.Add(1)
 		select {
@@ -159,6 +184,23 @@ func (w *writer) send(ctx context.Context, t *history.Txn) error {
 		if t.Writes[from+i].Offset = offset; offset >= 0 {
 			w.counts.acknowledged.Add(1)
 		}
+	}
+	return err
+}
+
+// late lets requests of the last transaction arrive in the middle of this one.
+// Their record counts as a transaction of its own, which must not be visible.
+func (w *writer) late(ctx context.Context, s straggler) error {
+	t := &history.Txn{Writer: w.number, Life: w.life, Seq: w.txns}
+	w.txns++
+	p := w.partitions[w.random.IntN(len(w.partitions))]
+	id := history.ID{Writer: t.Writer, Life: t.Life, Txn: t.Seq}
+	t.Writes = []history.Write{{ID: id, Partition: p, Offset: -1}}
+	w.journal.begin(t)
+	w.counts.late.Add(1)
+	err := s.Late(ctx, Record{p, encode(id, p)})
+	if err != nil {
+		w.counts.note(err)
 	}
 	return err
 }
