@@ -96,7 +96,6 @@ func TestDemoIsMarkedSkewedAndRepeatable(t *testing.T) {
 			t.Fatalf("%s decodes as %+v (%v)", event, click, err)
 		}
 		counts[user]++
-		d.Reset()
 	}
 	most := 0
 	for _, n := range counts {

@@ -37,14 +37,17 @@ const (
 	MaxPageBytes = 4 << 10
 )
 
-// Click is one decoded event. User and Page point into the event, or into the
-// decoder's buffer, see [Decoder].
+// Click is one decoded event. Its strings may be views into the event's bytes,
+// which must not change while they are in use: keep copies of few of them.
 type Click struct {
-	User []byte // never empty; an integer user_id as its digits
-	Page []byte // never empty
+	User string // never empty; an integer user_id as its digits
+	Page string // never empty
 	At   record.Timestamp
 	Demo bool // the event says "demo":true, that it is simulated
 }
+
+// When is the click's event time.
+func (c Click) When() time.Time { return c.At.Time() }
 
 // Reason is why an event is malformed, as metrics and answers name it.
 type Reason string
@@ -80,18 +83,11 @@ func malformed(reason Reason, format string, args ...any) error {
 	return &MalformedError{Reason: reason, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Decoder reads click events. What it returns points into the event, or where
-// that spells it otherwise into a buffer that grows until Reset, so that a whole
-// chunk of clicks may be held at once. The zero value is ready; it is for one
-// goroutine.
+// Decoder reads click events. The zero value is ready; it is for one goroutine.
 type Decoder struct {
 	json   *jsontext.Decoder
 	source bytes.Buffer
-	buffer []byte
 }
-
-// Reset makes the clicks that were returned so far invalid and reuses their room.
-func (d *Decoder) Reset() { d.buffer = d.buffer[:0] }
 
 // Decode reads one event: a JSON object with
 //
@@ -139,7 +135,7 @@ func (d *Decoder) begin(value []byte) {
 // fields are an event's members by the first fault found in each; the first
 // faulty one in a fixed order is reported, whatever their order in the event.
 type fields struct {
-	user, page []byte
+	user, page string
 	at         record.Timestamp
 	demo       bool
 
@@ -189,7 +185,7 @@ func (d *Decoder) member(f *fields) error {
 	if err != nil {
 		return err
 	}
-	field := d.fieldOf(name)
+	field := fieldOf(name)
 	if field == otherField {
 		return d.json.SkipValue()
 	}
@@ -199,11 +195,11 @@ func (d *Decoder) member(f *fields) error {
 	}
 	switch field {
 	case userField:
-		f.user, f.userErr = d.userID(value)
+		f.user, f.userErr = userID(value)
 	case timestampField:
-		f.at, f.atErr = d.timestamp(value)
+		f.at, f.atErr = timestamp(value)
 	case pageField:
-		f.page, f.pageErr = d.page(value)
+		f.page, f.pageErr = page(value)
 	case demoField:
 		f.demo = value.Kind() == jsontext.KindTrue
 	}
@@ -221,13 +217,8 @@ const (
 )
 
 // fieldOf reads a member's name, which may be spelled with escapes.
-func (d *Decoder) fieldOf(quoted jsontext.Value) field {
-	mark := len(d.buffer)
-	name, err := jsontext.AppendUnquote(d.buffer, quoted)
-	if err != nil {
-		return otherField
-	}
-	switch string(name[mark:]) {
+func fieldOf(quoted jsontext.Value) field {
+	switch unquote(quoted) {
 	case "user_id":
 		return userField
 	case "timestamp":
@@ -240,31 +231,30 @@ func (d *Decoder) fieldOf(quoted jsontext.Value) field {
 	return otherField
 }
 
-func (d *Decoder) userID(value jsontext.Value) ([]byte, error) {
-	var id []byte
+func userID(value jsontext.Value) (id string, err error) {
 	switch value.Kind() {
 	case jsontext.KindString:
-		id = d.unquote(value)
+		id = unquote(value)
 	case jsontext.KindNumber:
 		if bytes.ContainsAny(value, ".eE") {
-			return nil, malformed(BadUserID, "user_id is a number with a fraction or exponent: send a string or an integer")
+			return "", malformed(BadUserID, "user_id is a number with a fraction or exponent: send a string or an integer")
 		}
-		id = d.keep(value)
+		id = string(value)
 	default:
-		return nil, malformed(BadUserID, "user_id is %s: send a string or an integer", kindName(value.Kind()))
+		return "", malformed(BadUserID, "user_id is %s: send a string or an integer", kindName(value.Kind()))
 	}
 	return id, checkLength(id, MaxUserBytes, BadUserID, "user_id")
 }
 
-func (d *Decoder) page(value jsontext.Value) ([]byte, error) {
+func page(value jsontext.Value) (string, error) {
 	if value.Kind() != jsontext.KindString {
-		return nil, malformed(BadPage, "page is %s: send a string", kindName(value.Kind()))
+		return "", malformed(BadPage, "page is %s: send a string", kindName(value.Kind()))
 	}
-	page := d.unquote(value)
-	return page, checkLength(page, MaxPageBytes, BadPage, "page")
+	text := unquote(value)
+	return text, checkLength(text, MaxPageBytes, BadPage, "page")
 }
 
-func checkLength(text []byte, most int, reason Reason, name string) error {
+func checkLength(text string, most int, reason Reason, name string) error {
 	switch {
 	case len(text) == 0:
 		return malformed(reason, "%s is empty", name)
@@ -274,12 +264,12 @@ func checkLength(text []byte, most int, reason Reason, name string) error {
 	return nil
 }
 
-func (d *Decoder) timestamp(value jsontext.Value) (record.Timestamp, error) {
+func timestamp(value jsontext.Value) (record.Timestamp, error) {
 	switch value.Kind() {
 	case jsontext.KindNumber:
 		return epoch(value)
 	case jsontext.KindString:
-		at, err := time.Parse(time.RFC3339, string(d.unquote(value)))
+		at, err := time.Parse(time.RFC3339, unquote(value))
 		if err != nil {
 			return 0, malformed(BadTimestamp, "timestamp is a string that is not RFC 3339, such as 2026-01-15T10:31:09Z")
 		}
@@ -317,18 +307,10 @@ func epoch(number []byte) (record.Timestamp, error) {
 	return at, nil
 }
 
-// unquote keeps the text of a JSON string; keep keeps bytes as they are. What
-// was kept before stays valid when the buffer moves.
-func (d *Decoder) unquote(quoted jsontext.Value) []byte {
-	mark := len(d.buffer)
-	d.buffer, _ = jsontext.AppendUnquote(d.buffer, quoted) // valid: the decoder read it
-	return d.buffer[mark:len(d.buffer):len(d.buffer)]
-}
-
-func (d *Decoder) keep(text []byte) []byte {
-	mark := len(d.buffer)
-	d.buffer = append(d.buffer, text...)
-	return d.buffer[mark:len(d.buffer):len(d.buffer)]
+// unquote is the text of a JSON string that was read, and so is valid.
+func unquote(quoted jsontext.Value) string {
+	text, _ := jsontext.AppendUnquote(nil, quoted)
+	return string(text)
 }
 
 func syntaxFault(err error) error {

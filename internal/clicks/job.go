@@ -257,7 +257,6 @@ func (c *counter) take(b *client.Batch) error {
 }
 
 func (c *counter) count(p record.Partition, records []record.Record, next record.Offset) {
-	c.decoder.Reset()
 	c.chunk = chunk{partition: p, next: next, clicks: c.chunk.clicks[:0], dead: c.chunk.dead[:0]}
 	for i := range records {
 		click, err := c.decoder.Decode(records[i].Value)

@@ -26,7 +26,7 @@ func TestRankingIsThatOfASort(t *testing.T) {
 		slow := make(map[string]int64)
 		for range rapid.IntRange(0, 6000).Draw(t, "clicks") {
 			name := fmt.Sprint("user_", zipf.Uint64())
-			counted.add([]byte(name))
+			counted.add(name)
 			slow[name]++
 		}
 		var want []Count
@@ -46,7 +46,7 @@ func TestRankingIsThatOfASort(t *testing.T) {
 func clicksOf(partition record.Partition, first, n int) *chunk {
 	c := &chunk{partition: partition, next: record.Offset(first + n)}
 	for i := first; i < first+n; i++ {
-		c.clicks = append(c.clicks, Click{User: fmt.Appendf(nil, "user_%d", i%7), Page: []byte("/"), At: record.Timestamp(i)})
+		c.clicks = append(c.clicks, Click{User: fmt.Sprintf("user_%d", i%7), Page: "/", At: record.Timestamp(i)})
 	}
 	return c
 }
@@ -94,8 +94,8 @@ func TestWatermarkIsTheLeastOfThePartitions(t *testing.T) {
 	if !r.totals().AsOf.Watermark.IsZero() {
 		t.Error("a watermark before the first event")
 	}
-	r.apply(&chunk{partition: 0, next: 1, clicks: []Click{{User: []byte("a"), Page: []byte("/"), At: 9000}}}, time.Time{})
-	r.apply(&chunk{partition: 1, next: 2, clicks: []Click{{User: []byte("a"), Page: []byte("/"), At: 5000}, {User: []byte("a"), Page: []byte("/"), At: 1000}}}, time.Time{})
+	r.apply(&chunk{partition: 0, next: 1, clicks: []Click{{User: "a", Page: "/", At: 9000}}}, time.Time{})
+	r.apply(&chunk{partition: 1, next: 2, clicks: []Click{{User: "a", Page: "/", At: 5000}, {User: "a", Page: "/", At: 1000}}}, time.Time{})
 	r.apply(&chunk{partition: 2, next: 1, dead: []DeadLetter{{Reason: NoValue, Events: 1}}}, time.Time{})
 	if got, want := r.totals().AsOf.Watermark, record.Timestamp(5000).Time(); !got.Equal(want) {
 		t.Errorf("the watermark is %v, want %v", got, want)
@@ -105,7 +105,7 @@ func TestWatermarkIsTheLeastOfThePartitions(t *testing.T) {
 func TestBudgetKeepsTotalsExact(t *testing.T) {
 	r := newResults(2*entryOverheadBytes+20, time.Time{})
 	one := func(user, page string) {
-		r.apply(&chunk{clicks: []Click{{User: []byte(user), Page: []byte(page)}}}, time.Time{})
+		r.apply(&chunk{clicks: []Click{{User: user, Page: page}}}, time.Time{})
 	}
 	for range 3 {
 		one("ana", "/")
@@ -135,7 +135,7 @@ func TestMemoryBudgetHolds(t *testing.T) {
 		b := &budget{maxBytes: 1 << 40}
 		counted := newTable(b)
 		for i := range 200_000 {
-			counted.add(fmt.Appendf(nil, "%0*d", length, i))
+			counted.add(fmt.Sprintf("%0*d", length, i))
 		}
 		heap := heapBytes() - before
 		if heap > b.usedBytes {
@@ -174,11 +174,11 @@ func BenchmarkApply(b *testing.B) {
 			random := rand.New(rand.NewPCG(1, 2))
 			c := &chunk{}
 			for range chunkRecords {
-				c.clicks = append(c.clicks, Click{Page: []byte("/")})
+				c.clicks = append(c.clicks, Click{Page: "/"})
 			}
-			names := make([][]byte, users)
+			names := make([]string, users)
 			for i := range names {
-				names[i] = fmt.Appendf(nil, "user_%d", i)
+				names[i] = fmt.Sprintf("user_%d", i)
 			}
 			b.ReportAllocs()
 			for b.Loop() {

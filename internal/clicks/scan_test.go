@@ -33,7 +33,7 @@ func agree(t *testing.T, event []byte) {
 	}
 	var d Decoder
 	want, err := d.decode(event)
-	if err != nil || !bytes.Equal(got.User, want.User) || !bytes.Equal(got.Page, want.Page) || got.At != want.At || got.Demo != want.Demo {
+	if err != nil || got.User != want.User || got.Page != want.Page || got.At != want.At || got.Demo != want.Demo {
 		t.Errorf("%q\nscan   %s %s %d %v\ndecode %s %s %d %v, %v", event,
 			got.User, got.Page, got.At, got.Demo, want.User, want.Page, want.At, want.Demo, err)
 	}

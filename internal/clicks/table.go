@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"slices"
+	"strings"
 )
 
 // MaxTop is the longest ranking that can be asked for.
@@ -18,7 +19,7 @@ const entryOverheadBytes = 128
 type budget struct{ usedBytes, maxBytes int64 }
 
 // take reserves room for one name, or reports that the budget is used up.
-func (b *budget) take(name []byte) bool {
+func (b *budget) take(name string) bool {
 	cost := int64(len(name)) + entryOverheadBytes
 	if b.usedBytes+cost > b.maxBytes {
 		return false
@@ -61,14 +62,14 @@ func newTable(b *budget) *table {
 	return &table{entries: make(map[string]*entry), budget: b}
 }
 
-func (t *table) add(name []byte) {
-	e := t.entries[string(name)]
+func (t *table) add(name string) {
+	e := t.entries[name]
 	if e == nil {
 		if !t.budget.take(name) {
 			t.untracked++
 			return
 		}
-		e = &entry{Count: Count{Name: string(name)}, rank: -1}
+		e = &entry{Count: Count{Name: strings.Clone(name)}, rank: -1}
 		t.entries[e.Name] = e
 	}
 	e.Clicks++
