@@ -1,22 +1,9 @@
 package broker
 
-import (
-	"context"
-	"testing"
-)
+import "context"
 
 // ExpireOffsets does what the keeper does every ten minutes.
 func (b *Broker) ExpireOffsets() { b.groups.expireOffsets(context.Background()) }
-
-// RewriteOffsets does what the keeper does when a shard has grown.
-func (b *Broker) RewriteOffsets(t testing.TB) {
-	t.Helper()
-	for _, s := range b.groups.allShards() {
-		if err := s.rewrite(t.Context()); err != nil {
-			t.Errorf("rewrite %s: %v", s.log.TP(), err)
-		}
-	}
-}
 
 // OffsetsLog is the size of the group's partition of the offsets topic.
 func (b *Broker) OffsetsLog(group string) (partition int, start, next int64) {

@@ -16,7 +16,6 @@ import (
 
 	"millrace/internal/group"
 	"millrace/internal/vfs/crashfs"
-	"millrace/record"
 )
 
 // timedGroups is groups without a broker behind them: enough for their clocks.
@@ -234,36 +233,6 @@ func TestWallClockJump(t *testing.T) {
 			if by, jumped := c.jumped(); by != step.want || jumped != (step.want.Abs() > toleratedJump) {
 				t.Errorf("at %v: jumped by %v: %v", step.jump, by, jumped)
 			}
-		}
-	})
-}
-
-// The keeper rewrites a shard that has grown, without being asked.
-func TestGrownOffsetsAreRewritten(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bubble) {
-		lg := joinOne(t, b.Broker, "g", 30*time.Minute)
-		tp := record.TopicPartition{Topic: "t"}
-		const commits = 3000
-		for i := range record.Offset(commits) {
-			if !lg.lock() {
-				t.Fatal("the group is gone")
-			}
-			o := group.Offset{Offset: i, Metadata: strings.Repeat("x", 4000), ExpiresAt: record.NoTimestamp}
-			a, err := lg.append([]offsetsRecord{offsetRecord("g", tp, o)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			o.Position = a.Base
-			lg.mu.group.SetOffset(tp, o)
-			lg.unlock()
-		}
-		synctest.Wait()
-		l := lg.shard.log
-		if l.StartOffset() == 0 || l.NextOffset()-l.StartOffset() > commits {
-			t.Errorf("the log holds [%d, %d)", l.StartOffset(), l.NextOffset())
-		}
-		if got := l.SizeBytes(); got > 2*rewriteBytes {
-			t.Errorf("%d bytes are left of %d", got, commits*4000)
 		}
 	})
 }

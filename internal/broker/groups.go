@@ -15,7 +15,7 @@ import (
 // groups is the edge of the consumer groups. It owns their state machines
 // (package group), the offsets topic that makes them durable, and the two
 // goroutines that watch clocks: groupTimers for members, the keeper for old
-// offsets and the size of the topic. The rest of the broker knows it by what is
+// offsets. The rest of the broker knows it by what is
 // in this file.
 //
 // A request locks one group, lets it decide, appends what must survive, and
@@ -32,7 +32,7 @@ import (
 // group.Config (GROUP_MAX_SIZE_REACHED); groups, members and offsets together by
 // groupMemory (GROUP_MAX_SIZE_REACHED for a member, INVALID_COMMIT_OFFSET_SIZE
 // for an offset); parked requests by the members, at most one join and one sync
-// each; the offsets topic by the keeper, which rewrites it.
+// each; the offsets topic by compaction.
 type groups struct {
 	b      *Broker
 	cfg    group.Config
@@ -44,7 +44,6 @@ type groups struct {
 	memory     atomic.Int64 // about what all groups hold, in bytes
 	rebalances atomic.Int64 // generations that were begun
 
-	nudge   chan struct{} // to the keeper: a shard has grown
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
@@ -54,7 +53,7 @@ const groupMemory = 512 << 20
 
 // openGroups reads the groups of the data directory. The catalog is open.
 func openGroups(b *Broker) (*groups, error) {
-	g := &groups{b: b, cfg: b.cfg.Group, timers: newGroupTimers(), nudge: make(chan struct{}, 1)}
+	g := &groups{b: b, cfg: b.cfg.Group, timers: newGroupTimers()}
 	if t := b.catalog.topics.named(offsetsTopic); t != nil {
 		g.openShards(t)
 		g.load()

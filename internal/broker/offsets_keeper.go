@@ -11,16 +11,14 @@ import (
 // offsets.retention.check.interval.ms.
 const expiryInterval = 10 * time.Minute
 
-// keep owns what nobody waits for: it forgets old offsets, and rewrites shards
-// that have grown. The first look at old offsets is not at the start, when the
-// clock of a machine may still be wrong.
+// keep owns what nobody waits for: it forgets old offsets. The first look is not
+// at the start, when the clock of a machine may still be wrong.
 func (g *groups) keep(ctx context.Context) {
 	tick := time.NewTicker(expiryInterval)
 	defer tick.Stop()
 	clock := wallClock{now: g.now}
 	clock.jumped()
 	for {
-		g.rewriteGrown(ctx)
 		select {
 		case <-tick.C:
 			if by, jumped := clock.jumped(); jumped {
@@ -28,17 +26,9 @@ func (g *groups) keep(ctx context.Context) {
 				continue
 			}
 			g.expireOffsets(ctx)
-		case <-g.nudge:
 		case <-ctx.Done():
 			return
 		}
-	}
-}
-
-func (g *groups) nudgeKeeper() {
-	select {
-	case g.nudge <- struct{}{}:
-	default:
 	}
 }
 

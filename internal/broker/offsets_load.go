@@ -60,7 +60,6 @@ func (l *loader) run() {
 		buf = data
 	}
 	l.restoreGroups()
-	s.note.grownBytes.Store(s.log.SizeBytes())
 	l.report()
 }
 

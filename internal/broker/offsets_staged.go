@@ -113,9 +113,6 @@ func (lg *liveGroup) appendStaged(p txn.Producer, records []offsetsRecord) (log.
 		s.g.b.complaints.warn("offsets of a transaction cannot be stored", "group", lg.id, "error", err)
 		return a, err
 	}
-	if s.note.grownBytes.Add(int64(len(b))) > s.rewriteAtBytes() {
-		s.g.nudgeKeeper()
-	}
 	lg.mu.written, lg.mu.writtenAt = written{Appended: a, any: true}, time.Now()
 	return a, nil
 }

@@ -8,26 +8,23 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"unicode/utf16"
 
 	"millrace/internal/log"
 	"millrace/record"
 )
 
-// offsetsSettings keep every record until the keeper has rewritten it, and the
-// segments small enough for what is below the log start to free its space soon.
+// offsetsSettings keep the newest record of every key. Segments are small, since
+// the active one is not compacted: a start reads it all.
 var offsetsSettings = map[string]string{
-	"retention.ms":  "-1",
-	"segment.bytes": "4194304",
-	"segment.ms":    "9223372036854775807",
+	"cleanup.policy": "compact",
+	"segment.bytes":  "1048576",
 }
 
 // shard is one partition of the offsets topic, with the groups that belong to it.
 type shard struct {
-	g    *groups
-	log  *log.Log
-	note shardNotes
+	g   *groups
+	log *log.Log
 
 	// damagedBelow is 0, or the offset behind damage that was found at the start:
 	// what was committed last before it may be lost. See liveGroup.doubtful.
@@ -38,12 +35,6 @@ type shard struct {
 		groups map[string]*liveGroup
 		staged map[int64]map[*liveGroup]struct{} // groups with offsets in a producer's transaction
 	}
-}
-
-// shardNotes decide when the keeper rewrites the shard.
-type shardNotes struct {
-	grownBytes atomic.Int64 // appended since the last rewrite, or since the log start after a load
-	liveBytes  atomic.Int64 // what the last rewrite wrote
 }
 
 // openShards takes over the partitions of the offsets topic.
@@ -201,9 +192,6 @@ func (s *shard) append(records []offsetsRecord) (log.Appended, error) {
 	if err != nil {
 		s.g.b.complaints.warn("consumer groups cannot be stored", "error", err)
 		return a, err
-	}
-	if s.note.grownBytes.Add(int64(len(b))) > s.rewriteAtBytes() {
-		s.g.nudgeKeeper()
 	}
 	return a, nil
 }

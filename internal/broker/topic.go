@@ -49,8 +49,18 @@ type topic struct {
 	traffic    *traffic                          // set by the catalog before the topic shows
 }
 
+// internalSettings are those of the broker's own topics: of this version, whatever
+// an earlier one has written into their files.
+var internalSettings = map[string]map[string]string{
+	offsetsTopic:      offsetsSettings,
+	transactionsTopic: transactionsSettings,
+}
+
 func newTopic(name record.Topic, id topicID, internal bool, explicit map[string]string) *topic {
 	t := &topic{name: name, id: id, internal: internal}
+	if fixed, ours := internalSettings[string(name)]; ours && internal {
+		explicit = fixed
+	}
 	if explicit == nil {
 		explicit = map[string]string{}
 	}
