@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ type session struct {
 	steps []step
 
 	topics map[string]string // topic IDs by their digits
+	suffix string            // of transactional IDs, which no two sessions share; the transcript leaves it out
 }
 
 // step is one exchange: the request's name and the flattened, normalised answer.
@@ -45,7 +47,8 @@ func dialSession(t *testing.T, addr string) *session {
 	t.Cleanup(func() { _ = conn.Close() })
 	return &session{
 		t: t, conn: conn, names: map[string]string{}, topics: map[string]string{fmt.Sprint(noSuchTopic): "<no such topic>"},
-		form: kmsg.NewRequestFormatter(kmsg.FormatterClientID("conformance")),
+		suffix: fmt.Sprintf("-%08x", rand.Uint32()),
+		form:   kmsg.NewRequestFormatter(kmsg.FormatterClientID("conformance")),
 	}
 }
 
@@ -130,7 +133,7 @@ func (s *session) record(req kmsg.Request, version int16, resp kmsg.Response) {
 // dropped are the fields in which two right brokers may differ freely.
 var dropped = []string{"UnknownTags", "Version", "ThrottleMillis", "ErrorMessage", "Host", "Port", "Rack", "ClusterID",
 	"AuthorizedOperations", "ClusterAuthorizedOperations", "NodeID", "ControllerID", "Leader", "LeaderEpoch", "Replicas", "ISR",
-	"OfflineReplicas", "LogDir", "Documentation", "ClientHost", "ReplicationFactor"}
+	"OfflineReplicas", "LogDir", "Documentation", "ClientHost", "ReplicationFactor", "LastTimestamp", "StartTimestamp"}
 
 // named are the ids that a broker makes up.
 var named = []string{"MemberID", "LeaderID", "ProducerID", "TopicID"}
@@ -156,7 +159,7 @@ func (s *session) normal(field string, node any) any {
 		slices.SortFunc(out, func(a, b any) int { return strings.Compare(canonical(a), canonical(b)) })
 		return out
 	case string, json.Number:
-		text := fmt.Sprint(v)
+		text := strings.ReplaceAll(fmt.Sprint(v), s.suffix, "")
 		if slices.Contains(named, field) && text != "" && text != "-1" {
 			return s.alias(field, text)
 		}

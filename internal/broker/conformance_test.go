@@ -14,15 +14,20 @@ import (
 )
 
 // kafkaEnv names a real broker to compare with as well, HOST:PORT. Its topics
-// and groups named in the scripts (a, b, g …) are deleted.
-const kafkaEnv = "MILLRACE_CONFORMANCE_KAFKA"
+// and groups named in the scripts (a, b, g …) are deleted. With recordEnv what it
+// answers becomes the record.
+const (
+	kafkaEnv  = "MILLRACE_CONFORMANCE_KAFKA"
+	recordEnv = "MILLRACE_CONFORMANCE_RECORD"
+)
 
 // randomScripts is how many seeded scripts run beside the written ones.
 const randomScripts = 200
 
-// TestConformance holds our broker's answers against those of kfake, request by
-// request, and against a real Kafka when its address is given. Each difference
-// must be allowed, with its reason, in testdata/conformance.
+// TestConformance holds our broker's answers against those of kfake, and those of
+// a real Kafka, request by request: as they were recorded, and as they are when
+// its address is given. Each difference must be allowed, with its reason, in
+// testdata/conformance.
 func TestConformance(t *testing.T) {
 	fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DefaultNumPartitions(defaultPartitions), kfake.AllowAutoTopicCreation(),
 		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
@@ -30,48 +35,62 @@ func TestConformance(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(fake.Close)
-	peers := []peer{{"kfake", fake.ListenAddrs()[0]}}
-	if addr := os.Getenv(kafkaEnv); addr != "" {
-		peers = append(peers, peer{"kafka", addr})
-	}
-	ours := startBroker(t)
-
-	scripts := slices.Concat(handScripts, idScripts)
+	written := slices.Concat(handScripts, idScripts, txnScripts)
+	forKafka := slices.Concat(written, kafkaScripts, kafkaTxnScripts)
+	var random []script
 	for seed := range uint64(randomScripts) {
-		scripts = append(scripts, randomScript(seed))
+		random = append(random, randomScript(seed))
 	}
-	for _, peer := range peers {
-		allowed := readAllowed(t, "testdata/conformance/"+peer.name+".txt")
-		exchanges, ran := 0, 0
-		if peer.name == "kafka" {
-			scripts = append(scripts, kafkaScripts...)
-		}
-		for _, script := range scripts {
-			t.Run(peer.name+"/"+script.name, func(t *testing.T) {
-				mine, theirs := play(t, ours, script), play(t, peer.addr, script)
-				exchanges += len(mine)
-				compare(t, script.name, mine, theirs, allowed)
-				ran++
-			})
-		}
-		for _, a := range allowed {
-			if a.used == 0 && ran == len(scripts) {
-				t.Errorf("%s: the allowance %q is not needed any more: remove it", peer.name, a.line)
-			}
-		}
-		t.Logf("%s: %d scripts, %d exchanges compared", peer.name, len(scripts), exchanges)
+	live := func(addr string) func(*testing.T, script) []step {
+		return func(t *testing.T, s script) []step { return play(t, addr, s) }
 	}
+	ours := live(startBroker(t))
+	meet(t, ours, peer{name: "kfake", play: live(fake.ListenAddrs()[0]), allowed: "kfake.txt", whole: true}, slices.Concat(written, random))
+	if addr := os.Getenv(kafkaEnv); addr != "" {
+		kafka := live(addr)
+		if os.Getenv(recordEnv) != "" {
+			keepRecord(t, forKafka, kafka)
+		}
+		meet(t, ours, peer{name: "kafka", play: kafka, allowed: "kafka.txt", whole: true}, slices.Concat(forKafka, random))
+	}
+	recorded := readRecord(t)
+	meet(t, ours, peer{name: "recorded", play: func(t *testing.T, s script) []step { return recorded[s.name] }, allowed: "kafka.txt"}, forKafka)
+}
+
+// peer is whom we are compared with.
+type peer struct {
+	name    string
+	play    func(*testing.T, script) []step
+	allowed string // file in testdata/conformance
+	whole   bool   // all scripts that an allowance may be for are played
+}
+
+func meet(t *testing.T, ours func(*testing.T, script) []step, p peer, scripts []script) {
+	allowed := readAllowed(t, "testdata/conformance/"+p.allowed)
+	exchanges, ran := 0, 0
+	for _, script := range scripts {
+		t.Run(p.name+"/"+script.name, func(t *testing.T) {
+			mine, theirs := ours(t, script), p.play(t, script)
+			exchanges += len(mine)
+			compare(t, script.name, mine, theirs, allowed)
+			ran++
+		})
+	}
+	for _, a := range allowed {
+		if a.used == 0 && ran == len(scripts) && p.whole {
+			t.Errorf("%s: the allowance %q is not needed any more: remove it", p.name, a.line)
+		}
+	}
+	t.Logf("%s: %d scripts, %d exchanges compared", p.name, ran, exchanges)
 }
 
 const defaultPartitions = 2
 
 // What the scripts may leave behind.
 var (
-	scriptTopics = []string{"a", "b", "auto", "zero"}
+	scriptTopics = []string{"a", "b", "auto", "zero", "doomed"}
 	scriptGroups = []string{"g", "none"}
 )
-
-type peer struct{ name, addr string }
 
 // play runs one script on a broker and removes what it left behind.
 func play(t *testing.T, addr string, script script) []step {

@@ -116,7 +116,9 @@ func fetch(s *session, name string, partition int32, offset int64) {
 	topic := kmsg.NewFetchRequestTopic()
 	topic.Topic, topic.Partitions = name, []kmsg.FetchRequestTopicPartition{p}
 	req.Topics = append(req.Topics, topic)
-	do[*kmsg.FetchResponse](s, 11, req)
+	resp := send[*kmsg.FetchResponse](s, 11, req)
+	readOn(s, req, resp)
+	s.record(req, 11, resp)
 }
 
 func listOffsets(s *session, name string, partition int32, at int64) {
