@@ -18,8 +18,12 @@ const (
 	delayedShare = 0.05 // left open for a while, often beyond its timeout
 	zombieShare  = 0.05 // its producer is fenced by a newer one, and tries to commit
 	renewedShare = 0.05 // its producer is closed behind it, and a new one opened
+	hastyShare   = 0.1 // its client waits a moment for the answer to its commit
 	lateShare    = 0.2  // requests of the transaction before it come in the middle
 )
+
+// hastyWithin is the longest that a hasty client waits: about what a commit takes.
+const hastyWithin = 8 * time.Millisecond
 
 // callWithin bounds each call of a library, from above their own timeouts.
 const callWithin = 45 * time.Second
@@ -122,6 +126,10 @@ func (w *writer) transaction(ctx context.Context) error {
 		return w.producer.Abort(ctx)
 	case w.chance(zombieShare):
 		return w.fence(ctx, t)
+	}
+	if w.chance(hastyShare) {
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(w.random.Int64N(int64(hastyWithin))))
+		defer cancel()
 	}
 	w.journal.asked(t)
 	if err := w.producer.Commit(ctx); err != nil {
