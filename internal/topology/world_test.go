@@ -22,6 +22,7 @@ type world struct {
 	now        time.Time
 	topics     map[record.Topic][][]entry // by partition
 	tasks      []*worker
+	draining   bool
 }
 
 type entry struct {
@@ -170,15 +171,21 @@ func (k *worker) commit() {
 	if err := k.task.Prepare(k); err != nil {
 		k.w.t.Fatal(err)
 	}
-	for i, table := range k.task.Tables() {
-		keys := 0
+	changes := make(map[state.Table][]entry)
+	for _, table := range k.task.Tables() {
 		err := table.Changes(func(key, value []byte) {
-			keys++
-			k.changelogs[i] = append(k.changelogs[i], entry{key: key, value: value})
+			changes[table] = append(changes[table], entry{key: key, value: value})
 		})
 		if err != nil {
 			k.w.t.Fatal(err)
 		}
+	}
+	if k.w.rng.IntN(8) == 0 && !k.w.draining {
+		k.abort() // the commit was refused
+		return
+	}
+	for i, table := range k.task.Tables() {
+		k.changelogs[i] = append(k.changelogs[i], changes[table]...)
 	}
 	for _, s := range k.sends {
 		k.w.add(s.topic, s.to, s.entry)
@@ -195,17 +202,29 @@ func (k *worker) abort() {
 	k.sends, k.open = nil, 0
 }
 
-// flush writes what is committed to disk. The acknowledgement may never come,
-// though the disk has it.
-func (k *worker) flush(acknowledged bool) {
+// outcome is what becomes of a flush.
+type outcome int
+
+const (
+	applied outcome = iota
+	unheard         // the disk has it, and nobody learns of it
+	lost            // the disk does not have it
+)
+
+// flush writes what is committed to disk.
+func (k *worker) flush(o outcome) {
 	for i, table := range k.task.Tables() {
-		if err := table.Flush(k.disks[i]); err != nil {
+		d := k.disks[i]
+		if o == lost {
+			d = &disk{entries: make(map[string]string)}
+		}
+		if err := table.Flush(d); err != nil {
 			k.w.t.Fatal(err)
 		}
-		if acknowledged {
+		if o == applied {
 			table.Flushed()
 		}
-		k.disks[i].position = len(k.changelogs[i])
+		d.position = len(k.changelogs[i])
 	}
 }
 
@@ -223,7 +242,7 @@ func (w *world) step() {
 		k.start() // a crash: the open transaction is lost
 	case dice < 96:
 		// A flush is of what is committed, also while a transaction is open.
-		k.flush(w.rng.IntN(4) > 0)
+		k.flush(outcome(w.rng.IntN(3)))
 	default:
 		for _, table := range k.task.Tables() {
 			table.Evict(int64(w.rng.IntN(3)) * table.CacheBytes() / 2)
@@ -233,6 +252,7 @@ func (w *world) step() {
 
 // drain runs until nothing moves any more.
 func (w *world) drain() {
+	w.draining = true
 	for moved := true; moved; {
 		moved = false
 		for _, k := range w.tasks {
@@ -265,9 +285,9 @@ func (w *world) stats() (s Stats) {
 // rebuilt says that each table equals one made from its changelog alone.
 func (w *world) checkRebuilt() {
 	for _, k := range w.tasks {
-		disks, progress := k.disks, k.progress
+		disks := k.disks
 		for i := range disks {
-			k.flush(true)
+			k.flush(applied)
 			fresh := make(map[string]string)
 			for _, e := range k.changelogs[i] {
 				if e.value == nil {
@@ -280,7 +300,6 @@ func (w *world) checkRebuilt() {
 				w.t.Errorf("store %s of %d/%d: the disk has %q, the changelog %q", k.sub.Stores[i].Name, k.sub.ID, k.partition, disks[i].entries, fresh)
 			}
 		}
-		_ = progress
 	}
 }
 
