@@ -14,7 +14,6 @@ func (b *Broker) apiVersions(_ *conn, req *kmsg.ApiVersionsRequest) reply {
 	if req.Version >= 3 && !(wire.ValidSoftwareName(req.ClientSoftwareName) && wire.ValidSoftwareName(req.ClientSoftwareVersion)) {
 		resp.ErrorCode = kerr.InvalidRequest.Code
 		resp.ApiKeys = nil
-		return answer(resp)
 	}
 	return answer(resp)
 }

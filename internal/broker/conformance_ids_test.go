@@ -18,6 +18,9 @@ var idScripts = []script{
 		metadataV(s, 12, "a", "missing")
 		produceV(s, 10, "a", 0, plain("one"))
 		produceV(s, 11, "a", 0, plain("two"))
+		produceByID(s, id, 0, plain("three"))
+		produceByID(s, id, 9, plain("nowhere"))
+		produceByID(s, noSuchTopic, 0, plain("nowhere"))
 		for _, version := range []int16{13, 14, 15, 16, 17, 18} {
 			fetchByID(s, version, id, 0, 0)
 		}
@@ -30,6 +33,7 @@ var idScripts = []script{
 		createTopic(s, "a", 1)
 		again := learn(s, "a", "<a again>")
 		fetchByID(s, 13, id, 0, 0)
+		produceByID(s, id, 0, plain("to the deleted one"))
 		fetchByID(s, 13, again, 0, 0)
 		metadataOfIDs(s, 12, id, again)
 	}},
@@ -103,6 +107,17 @@ var idScripts = []script{
 
 // kafkaScripts are what only a real Kafka can be asked.
 var kafkaScripts = []script{
+	{"the same topic twice", func(s *session) {
+		createTopic(s, "a", 1)
+		createTopic(s, "b", 1)
+		a, b := "a", "b"
+		id := learn(s, "a", "<a>")
+		deleteTopicsV6(s, kmsg.DeleteTopicsRequestTopic{Topic: &a}, kmsg.DeleteTopicsRequestTopic{Topic: &b}, kmsg.DeleteTopicsRequestTopic{Topic: &a})
+		settle(s, "b", 0)
+		deleteTopicsV6(s, kmsg.DeleteTopicsRequestTopic{TopicID: id}, kmsg.DeleteTopicsRequestTopic{TopicID: id})
+		deleteTopicsV6(s, kmsg.DeleteTopicsRequestTopic{TopicID: id}, kmsg.DeleteTopicsRequestTopic{Topic: &a})
+		metadataV(s, 12, "a")
+	}},
 	{"the last version of ListOffsets", func(s *session) {
 		createTopic(s, "a", 1)
 		produce(s, -1, "a", 0, plain("one"))
@@ -144,6 +159,12 @@ func produceV(s *session, version int16, name string, partition int32, b batchSp
 	do[*kmsg.ProduceResponse](s, version, produceRequest(-1, name, partition, b.bytes()))
 }
 
+func produceByID(s *session, id [16]byte, partition int32, b batchSpec) {
+	req := produceRequest(-1, "", partition, b.bytes())
+	req.Topics[0].TopicID = id
+	do[*kmsg.ProduceResponse](s, 13, req)
+}
+
 func fetchByID(s *session, version int16, id [16]byte, partition int32, offset int64) {
 	req := fetchAsk("", partition, offset)
 	req.Topics[0].TopicID = id
@@ -173,9 +194,9 @@ func offsetFetchByID(s *session, group string, id [16]byte, partitions ...int32)
 	do[*kmsg.OffsetFetchResponse](s, 10, req)
 }
 
-func deleteTopicsV6(s *session, topic kmsg.DeleteTopicsRequestTopic) {
+func deleteTopicsV6(s *session, topics ...kmsg.DeleteTopicsRequestTopic) {
 	req := kmsg.NewPtrDeleteTopicsRequest()
-	req.Topics = append(req.Topics, topic)
+	req.Topics = topics
 	do[*kmsg.DeleteTopicsResponse](s, 6, req)
 }
 
