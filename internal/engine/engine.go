@@ -18,12 +18,17 @@ type Engine struct {
 	metrics *metrics
 	life    context.Context // of the session that runs
 
+	// tables guards the tasks of the instance that runs. The loop holds it, but
+	// while it waits for the cluster; readers share it.
+	tables struct {
+		sync.RWMutex
+		of *instance
+	}
+
 	mu struct {
 		sync.Mutex
-		status      Status
-		running     []Running
-		subscribers []func([]Running)
-		troubled    error // of the disk
+		status   Status
+		troubled error // of the disk
 	}
 }
 
@@ -136,10 +141,13 @@ func (e *Engine) session(ctx context.Context, db *store.DB) error {
 		limits:  e.options.limits(),
 		started: make(chan startResult, 64),
 	}
+	e.tables.Lock()
+	e.tables.of = in
 	err = in.run(ctx)
+	e.tables.of = nil
+	e.tables.Unlock()
 	end()
 	in.starters.Wait()
-	e.publishRunning(nil)
 	return err
 }
 

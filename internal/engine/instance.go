@@ -76,7 +76,7 @@ type subscriber struct {
 }
 
 // run is the loop: changes of the group, records, commits, until ctx ends or
-// the session is of no more use.
+// the session is of no more use. It holds the engine's tables.
 func (in *instance) run(ctx context.Context) error {
 	if err := in.session.Begin(); err != nil {
 		return err
@@ -88,7 +88,7 @@ func (in *instance) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return in.lastCommit()
 		}
-		columns, err := in.session.Poll(ctx, in.limits.wait(in.open, in.options.Now()), pollRecords)
+		columns, err := in.poll(ctx)
 		if err != nil {
 			if err := in.faulty(err); err != nil {
 				return err
@@ -115,6 +115,15 @@ func (in *instance) run(ctx context.Context) error {
 	}
 }
 
+func (in *instance) poll(ctx context.Context) (columns []client.Columns, err error) {
+	wait := in.limits.wait(in.open, in.options.Now())
+	err = in.waiting(func() error {
+		columns, err = in.session.Poll(ctx, wait, pollRecords)
+		return err
+	})
+	return columns, err
+}
+
 // pollRecords bounds one poll: what is processed between two looks at the clock.
 const pollRecords = 50_000
 
@@ -123,7 +132,7 @@ const pollRecords = 50_000
 func (in *instance) giveUp(why error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), in.options.StopTimeout)
 	defer cancel()
-	return errors.Join(why, in.session.Abort(ctx))
+	return errors.Join(why, in.waiting(func() error { return in.session.Abort(ctx) }))
 }
 
 // process hands columns to their tasks and steps them.

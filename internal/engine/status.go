@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"slices"
 	"time"
 
 	"millrace/internal/client"
@@ -64,13 +63,6 @@ func (e *Engine) Status() Status {
 	return s
 }
 
-// Running are the tasks that run here, as of the last commit.
-func (e *Engine) Running() []Running {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return slices.Clone(e.mu.running)
-}
-
 func (e *Engine) set(s State, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -113,7 +105,6 @@ func (in *instance) publish() {
 	in.published, in.republish = now, false
 	state, failure := Active, error(nil)
 	var tasks []TaskStatus
-	var running []Running
 	for g, group := range in.layout.groups {
 		for p := range in.layout.partitionsOf(g) {
 			u := in.units[unitKey{g, record.Partition(p)}]
@@ -129,7 +120,6 @@ func (in *instance) publish() {
 			}
 			for _, task := range u.tasks {
 				t.Stats = append(t.Stats, task.step.Stats())
-				running = append(running, task.running(now))
 				for _, i := range task.inputs {
 					t.Lag += int64(max(0, i.high-i.position()))
 				}
@@ -142,13 +132,12 @@ func (in *instance) publish() {
 	}
 	in.engine.metrics.observe(tasks)
 	in.engine.publishStatus(state, failure, tasks, in.session.Peers(), now)
-	in.engine.publishRunning(running)
 }
 
 const publishInterval = 100 * time.Millisecond
 
-func (t *task) running(now time.Time) Running {
-	r := Running{Sub: t.sub.ID, Partition: t.p, Task: t.step, Offsets: make(map[record.TopicPartition]record.Offset), CommittedAt: now}
+func (t *task) running(committedAt time.Time) Running {
+	r := Running{Sub: t.sub.ID, Partition: t.p, Task: t.step, Offsets: make(map[record.TopicPartition]record.Offset), CommittedAt: committedAt}
 	for _, i := range t.inputs {
 		r.Offsets[i.tp] = i.position()
 	}
@@ -162,10 +151,4 @@ func (e *Engine) publishStatus(s State, err error, tasks []TaskStatus, peers []c
 		e.mu.status.Since = now
 	}
 	e.mu.status.State, e.mu.status.Err, e.mu.status.Tasks, e.mu.status.Peers = s, err, tasks, peers
-}
-
-func (e *Engine) publishRunning(running []Running) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.mu.running = running
 }
