@@ -13,10 +13,12 @@
 //	.sync-failed                         a sync failed: the page cache is not to be trusted
 //	recovery-point-offset-checkpoint     below these offsets all is synced
 //	log-start-offset-checkpoint          below these offsets all is deleted
+//	cleaner-offset-checkpoint            below these offsets compacted partitions are compacted
 //	<topic>-<partition>/
 //	    partition.metadata               topic id
 //	    leader-epoch-checkpoint          epochs, once there is more than the first
 //	    00000000000000000042.log         a segment: batches, the first with offset 42
+//	    ….log.cleaned, ….log.swap        a compacted segment that will take the place of others
 //	    00000000000000000042.index       offset to position, sparse
 //	    00000000000000000042.timeindex   timestamp to offset, sparse
 //	    00000000000000000057.snapshot    idempotent producers, as of offset 57
