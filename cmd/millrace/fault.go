@@ -86,8 +86,14 @@ func clientFault(err error) *fault {
 		return &fault{code: "E1201", exit: exitFailed, fix: "millrace topics describe NAME shows it; millrace topics alter changes it", err: err}
 	case errors.Is(err, client.ErrGroupInUse):
 		return &fault{code: "E1205", exit: exitRefused, fix: "stop the group's consumers first: millrace groups describe NAME shows them", err: err}
+	case errors.Is(err, client.ErrForbidden):
+		return &fault{code: "E1406", exit: exitRefused, fix: "as a super user: millrace acls add --allow USER --operation OPERATION --topic TOPIC; docs/security.md says what each request takes", err: err}
 	case errors.Is(err, client.ErrNotAuthorized):
 		return &fault{code: "E1402", exit: exitRefused, fix: "check user, password and security.protocol in --command-config", err: err}
+	case errors.Is(err, client.ErrUntrusted):
+		return &fault{code: "E1404", exit: exitRefused, fix: "name the authority's certificate with ssl.ca.location in --command-config, connect to a name that is in the certificate, and check that the address speaks TLS", err: err}
+	case errors.Is(err, client.ErrHungUp):
+		return &fault{code: "E1405", exit: exitRefused, fix: "it may ask for a login or for TLS: set security.protocol, sasl.mechanism, sasl.username and sasl.password in --command-config", err: err}
 	case errors.Is(err, client.ErrUnreachable):
 		return &fault{code: "E1501", exit: exitUnreachable, fix: "start a broker here with `millrace serve`, or name yours with --brokers HOST:PORT", err: err}
 	case errors.Is(err, client.ErrRefused):

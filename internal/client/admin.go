@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -59,6 +60,13 @@ func (a *Admin) Check(ctx context.Context) error {
 	hungUp := a.sasl && errors.Is(err, io.EOF) // some brokers answer a wrong password so
 	if hungUp || isAny(err, kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism, kerr.IllegalSaslState) {
 		return fmt.Errorf("%w: %w", ErrNotAuthorized, err)
+	}
+	var firstRead *kgo.ErrFirstReadEOF
+	switch {
+	case untrusted(err):
+		return fmt.Errorf("%w: %w", ErrUntrusted, err)
+	case errors.As(err, &firstRead), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("%w at %v: %w", ErrHungUp, a.brokers, err)
 	}
 	return fmt.Errorf("%w at %v: %w", ErrUnreachable, a.brokers, err)
 }

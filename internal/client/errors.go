@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -17,9 +18,16 @@ import (
 var (
 	ErrUnreachable   = errors.New("no broker could be reached")
 	ErrNotAuthorized = errors.New("the cluster refused this client")
-	ErrRefused       = errors.New("the cluster refused the request")
-	ErrTopicExists   = errors.New("the topic exists already")
-	ErrGroupInUse    = errors.New("the group has active members")
+	// ErrForbidden is an ErrNotAuthorized of a client who is known: ACLs forbid it.
+	ErrForbidden = fmt.Errorf("%w: its user may not do this", ErrNotAuthorized)
+	ErrRefused   = errors.New("the cluster refused the request")
+	// ErrUntrusted means that the broker's certificate is not accepted.
+	ErrUntrusted = errors.New("the broker's certificate is not accepted")
+	// ErrHungUp means that the broker closes the connection at the first request:
+	// so do those that ask for a login or for TLS.
+	ErrHungUp      = errors.New("the broker closes the connection")
+	ErrTopicExists = errors.New("the topic exists already")
+	ErrGroupInUse  = errors.New("the group has active members")
 	// ErrTimedOut means that a record was tried for Config.DeliveryTimeout.
 	// Whether it is stored is unknown.
 	ErrTimedOut = errors.New("no acknowledgement within the delivery timeout")
@@ -83,24 +91,33 @@ func translate(err error, brokers []string) error {
 	var dial *net.OpError
 	var firstRead *kgo.ErrFirstReadEOF
 	switch {
+	case untrusted(err):
+		return fmt.Errorf("%w: %w", ErrUntrusted, err)
 	case isAny(err, kgo.ErrRecordTimeout, kgo.ErrRecordRetries):
 		return fmt.Errorf("%w: %w", ErrTimedOut, err)
 	case errors.As(err, &firstRead):
-		return fmt.Errorf("%w at %v: %w", ErrUnreachable, brokers, err)
+		return fmt.Errorf("%w at %v: %w", ErrHungUp, brokers, err)
 	case errors.As(err, &dial), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w at %v: %w", ErrUnreachable, brokers, err)
 	case isAny(err, kerr.TopicAlreadyExists):
 		return fmt.Errorf("%w: %w", ErrTopicExists, err)
 	case isAny(err, kerr.NonEmptyGroup, kerr.GroupSubscribedToTopic):
 		return fmt.Errorf("%w: %w", ErrGroupInUse, err)
-	case isAny(err, kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.ClusterAuthorizationFailed,
-		kerr.SaslAuthenticationFailed, kerr.SecurityDisabled, kerr.UnsupportedSaslMechanism, kerr.TransactionalIDAuthorizationFailed):
+	case isAny(err, kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.ClusterAuthorizationFailed, kerr.TransactionalIDAuthorizationFailed):
+		return fmt.Errorf("%w: %w", ErrForbidden, err)
+	case isAny(err, kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism):
 		return fmt.Errorf("%w: %w", ErrNotAuthorized, err)
 	case isAny(err, kerr.InvalidTopicException, kerr.InvalidPartitions, kerr.InvalidReplicationFactor, kerr.InvalidConfig,
-		kerr.PolicyViolation, kerr.InvalidRequest, kerr.UnsupportedVersion, kerr.MessageTooLarge, kerr.TopicDeletionDisabled):
+		kerr.PolicyViolation, kerr.InvalidRequest, kerr.UnsupportedVersion, kerr.MessageTooLarge, kerr.TopicDeletionDisabled, kerr.SecurityDisabled, kerr.UnacceptableCredential):
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return err
+}
+
+func untrusted(err error) bool {
+	var verification *tls.CertificateVerificationError
+	var other tls.RecordHeaderError
+	return errors.As(err, &verification) || errors.As(err, &other)
 }
 
 func isAny(err error, targets ...error) bool {
