@@ -48,6 +48,13 @@ func (a *App) Build() (*Topology, error) {
 // Plan is the topology for the rooms of this module.
 func (t *Topology) Plan() *topology.Plan { return t.plan }
 
+// Describe is the topology as text: each sub-topology, whose operators hand each
+// other records in memory, with stores, changelogs and policies.
+func (t *Topology) Describe() string { return t.graph.Describe() }
+
+// Mermaid is the topology as a Mermaid flowchart, with its topics.
+func (t *Topology) Mermaid() string { return t.graph.Mermaid() }
+
 // at is the place of the user's call, with what the operator is called: the name
 // that the user gave it, else that of the function, else its line.
 func at(s settings, function any) topology.At {

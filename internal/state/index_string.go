@@ -18,6 +18,7 @@ type stringIndex struct {
 	keys   paged[stringKey]
 	arena  arena
 	probes [chunk]probe
+	cut    Cutter // of short keys that are given out
 }
 
 // chunk is how many keys one pass looks up: their words stay in the first cache.
@@ -156,10 +157,11 @@ func (x *stringIndex) key(id uint32) string {
 	if n == longMark {
 		return x.long(k)
 	}
-	var b [16]byte
-	binary.LittleEndian.PutUint64(b[:], k.lo)
+	b := append(x.cut.Begin(), make([]byte, 16)...)
+	binary.LittleEndian.PutUint64(b, k.lo)
 	binary.LittleEndian.PutUint64(b[8:], k.hi)
-	return string(b[:n])
+	b = x.cut.End(b[:n])
+	return unsafe.String(unsafe.SliceData(b), n)
 }
 
 func (x *stringIndex) long(k *stringKey) string {

@@ -44,7 +44,7 @@ func (g *Graph) checkTopics() {
 		for _, s := range n.writes {
 			g.checkTopic(n, s.Topic)
 		}
-		if n.source == nil {
+		if n.source == nil || n.from != nil {
 			continue
 		}
 		g.checkTopic(n, n.source.Topic)

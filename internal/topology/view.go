@@ -1,6 +1,184 @@
 package topology
 
-// View reads the committed results of a table.
-type View[K, R any] struct{ store string }
+import (
+	"fmt"
+	"sync"
 
-func newView[K, R any](store string) *View[K, R] { return &View[K, R]{store} }
+	"millrace/codec"
+	"millrace/internal/state"
+)
+
+// View reads the committed results of a table in the tasks that have it. Its
+// methods are for a task that is not stepped meanwhile; several readers may come
+// at once.
+type View[K comparable, R any] struct {
+	store string
+	key   codec.Codec[K]
+	get   func(state.Table, K) (R, bool, error)
+	watch func() Observer[K, R]
+}
+
+// Observer is told of the committed results of one task's table, from the first
+// [View.Observed] on: of all that are there, and then of each that a commit
+// changes. It is changed by one goroutine at a time, never while it is read.
+type Observer[K comparable, R any] interface {
+	Add(key K, result R) // the first result of a key
+	Change(key K, before, after R)
+}
+
+// newView is the view of a table that keeps accumulators A.
+func newView[K comparable, A, R any](store string, key codec.Codec[K], result func(A) R) *View[K, R] {
+	return &View[K, R]{store: store, key: key, get: func(t state.Table, k K) (r R, ok bool, err error) {
+		a, ok, err := t.(*state.Keyed[K, A]).Committed(k)
+		if !ok || err != nil {
+			return r, false, err
+		}
+		defer caught(&err)
+		return result(a), true, nil
+	}}
+}
+
+// Store is the name of the table's store.
+func (v *View[K, R]) Store() string { return v.store }
+
+// KeyBytes is a key as it decides on the partition.
+func (v *View[K, R]) KeyBytes(k K) ([]byte, error) { return v.key.Append(nil, k) }
+
+// Get is the committed result of a key in the task that has its partition.
+func (v *View[K, R]) Get(in Task, k K) (R, bool, error) {
+	for _, t := range in.Tables() {
+		if t.Name() == v.store {
+			return v.get(t, k)
+		}
+	}
+	var none R
+	return none, false, fmt.Errorf("topology: the task has no store %q", v.store)
+}
+
+// Watch has each task's results observed by what makes makes. It comes before
+// the plan is run.
+func (v *View[K, R]) Watch(makes func() Observer[K, R]) { v.watch = makes }
+
+// Observed is the task's observer, with all committed results.
+func (v *View[K, R]) Observed(in Task) (Observer[K, R], error) {
+	if t, ok := in.(*task); ok {
+		if w, ok := t.watchers[v.store].(interface{ loaded() (Observer[K, R], error) }); ok {
+			return w.loaded()
+		}
+	}
+	return nil, fmt.Errorf("topology: store %q is not watched in this task", v.store)
+}
+
+// watcher tells one task's observer.
+type watcher[K comparable, A, R any] struct {
+	table    *state.Keyed[K, A]
+	result   func(A) R
+	observer Observer[K, R]
+	pending  []change[K, R]
+
+	loading sync.Mutex
+	isFull  bool // the observer knows all that is committed
+}
+
+type change[K, R any] struct {
+	key           K
+	before, after R
+	isNew         bool
+}
+
+// newWatcher is nil for a view that nobody watches.
+func newWatcher[K comparable, A, R any](w *wiring, v *View[K, R], table *state.Keyed[K, A], result func(A) R) *watcher[K, A, R] {
+	if v.watch == nil {
+		return nil
+	}
+	it := &watcher[K, A, R]{table: table, result: result, observer: v.watch()}
+	if w.task.watchers == nil {
+		w.task.watchers = make(map[string]any)
+	}
+	w.task.watchers[v.store] = it
+	return it
+}
+
+// collect notes what the open transaction changes.
+func (w *watcher[K, A, R]) collect() {
+	if w == nil || !w.isFull {
+		return // what is committed before the first reader comes, it finds in the table
+	}
+	w.drop()
+	for i := range w.table.OpenKeys() {
+		w.note(i)
+	}
+}
+
+// note leaves out a result that the user's function refuses to give.
+func (w *watcher[K, A, R]) note(i int) {
+	var err error
+	defer caught(&err)
+	key, open := w.table.Opened(i)
+	c := change[K, R]{key: key, after: w.result(open.Value), isNew: true}
+	if before, ok := w.table.OpenedBefore(i); ok {
+		c.before, c.isNew = w.result(before), false
+	}
+	w.pending = append(w.pending, c)
+}
+
+func (w *watcher[K, A, R]) commit() {
+	if w == nil {
+		return
+	}
+	for i := range w.pending {
+		if c := &w.pending[i]; c.isNew {
+			w.observer.Add(c.key, c.after)
+		} else {
+			w.observer.Change(c.key, c.before, c.after)
+		}
+	}
+	w.drop()
+}
+
+func (w *watcher[K, A, R]) drop() {
+	if w != nil {
+		clear(w.pending)
+		w.pending = w.pending[:0]
+	}
+}
+
+// loaded is the observer, which on the first call is told what is there.
+func (w *watcher[K, A, R]) loaded() (_ Observer[K, R], err error) {
+	w.loading.Lock()
+	defer w.loading.Unlock()
+	if w.isFull {
+		return w.observer, nil
+	}
+	err = w.table.EachCommitted(func(k K, a A) (err error) {
+		defer caught(&err)
+		w.observer.Add(k, w.result(a))
+		return nil
+	})
+	w.isFull = err == nil
+	return w.observer, err
+}
+
+// WindowView reads the committed results of a windowed table, as [View] does.
+type WindowView[K comparable, R any] struct {
+	store string
+	key   codec.Codec[K]
+	each  func(in state.Table, k K, yield func(Update[R])) error
+}
+
+// Store is the name of the table's store.
+func (v *WindowView[K, R]) Store() string { return v.store }
+
+// KeyBytes is a key as it decides on the partition.
+func (v *WindowView[K, R]) KeyBytes(k K) ([]byte, error) { return v.key.Append(nil, k) }
+
+// Each yields the results of a key in all windows that are kept, in the order of
+// time. A window is final when the task's watermark has passed its end and grace.
+func (v *WindowView[K, R]) Each(in Task, k K, yield func(Update[R])) error {
+	for _, t := range in.Tables() {
+		if t.Name() == v.store {
+			return v.each(t, k, yield)
+		}
+	}
+	return fmt.Errorf("topology: the task has no store %q", v.store)
+}
