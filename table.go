@@ -3,7 +3,7 @@ package millrace
 import "millrace/internal/topology"
 
 // Table is the newest result of each key.
-type Table[K, R any] struct{ t topology.Table[K, R] }
+type Table[K comparable, R any] struct{ t topology.Table[K, R] }
 
 // To writes the table to a topic, which should be compacted: each commit the
 // newest result of every key that has changed.

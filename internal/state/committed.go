@@ -2,23 +2,6 @@ package state
 
 import "errors"
 
-// EachCommitted yields every key with its value as of the last commit, in no
-// particular order, until yield returns an error. yield must not use the table,
-// nor change the value.
-func (t *Keyed[K, A]) EachCommitted(yield func(K, A) error) error {
-	for id := range uint32(t.rows.n) {
-		if r := t.rows.at(id); r.state&exists != 0 {
-			if err := yield(t.keys.key(id), r.committed); err != nil {
-				return err
-			}
-		}
-	}
-	if t.complete {
-		return nil
-	}
-	return t.eachOnDisk(yield)
-}
-
 // OpenedBefore is the value as of the last commit of the i-th changed key of the
 // open transaction.
 func (t *Keyed[K, A]) OpenedBefore(i int) (v A, ok bool) {

@@ -61,7 +61,7 @@ func (t *Keyed[K, A]) rebuild(gone func(*row[A]) bool) {
 			t.complete = false
 			continue
 		}
-		keys.find([]K{t.keys.key(old)}, id[:])
+		keys.find([]K{t.keys.key(old, &t.cut)}, id[:])
 		moved[old] = rows.add(*r)
 		extra += int64(r.size)
 	}

@@ -62,7 +62,7 @@ type Backing interface {
 	// Get returns the value of key. The bytes are only valid until the next call.
 	Get(key []byte) (value []byte, ok bool, err error)
 
-	// Scan yields the entries with from <= key < to in the order of their keys (a
+	// Scan may be called by several goroutines at once. It yields the entries with from <= key < to in the order of their keys (a
 	// nil to means the end of the store) until yield returns false. The bytes are
 	// only valid during the call of yield, which must not call the Backing.
 	Scan(from, to []byte, yield func(key, value []byte) bool) error

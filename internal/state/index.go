@@ -15,11 +15,13 @@ type index[K comparable] interface {
 	// has none; the index keeps a copy of its own of such a key.
 	find(keys []K, ids []uint32)
 
-	// lookup is the number of a key that has one.
+	// lookup is the number of a key that has one. It changes nothing: readers may
+	// call it at once.
 	lookup(key K) (id uint32, ok bool)
 
-	// key is the key with a number below len. The caller may keep it.
-	key(id uint32) K
+	// key is the key with a number below len. Its bytes may be cut from cut; the
+	// caller may keep it.
+	key(id uint32, cut *Cutter) K
 	len() int
 
 	// sizeBytes is the memory of the index, its keys included.
@@ -49,8 +51,8 @@ func (x asStrings[K]) lookup(key K) (uint32, bool) {
 	return x.stringIndex.lookup(*(*string)(unsafe.Pointer(&key)))
 }
 
-func (x asStrings[K]) key(id uint32) K {
-	s := x.stringIndex.key(id)
+func (x asStrings[K]) key(id uint32, cut *Cutter) K {
+	s := x.stringIndex.key(id, cut)
 	return *(*K)(unsafe.Pointer(&s))
 }
 
@@ -138,8 +140,8 @@ func (x *anyIndex[K]) search(key K, hash uint32) (uint32, bool) {
 	return 0, false
 }
 
-func (x *anyIndex[K]) key(id uint32) K { return *x.keys.at(id) }
-func (x *anyIndex[K]) len() int        { return x.keys.n }
+func (x *anyIndex[K]) key(id uint32, _ *Cutter) K { return *x.keys.at(id) }
+func (x *anyIndex[K]) len() int                   { return x.keys.n }
 
 func (x *anyIndex[K]) sizeBytes() int64 { return int64(len(x.cell))*8 + x.keys.sizeBytes() }
 

@@ -18,7 +18,6 @@ type stringIndex struct {
 	keys   paged[stringKey]
 	arena  arena
 	probes [chunk]probe
-	cut    Cutter // of short keys that are given out
 }
 
 // chunk is how many keys one pass looks up: their words stay in the first cache.
@@ -151,16 +150,16 @@ func shortKey(key string) (k stringKey) {
 	return k
 }
 
-func (x *stringIndex) key(id uint32) string {
+func (x *stringIndex) key(id uint32, cut *Cutter) string {
 	k := x.keys.at(id)
 	n := k.hi >> 56
 	if n == longMark {
 		return x.long(k)
 	}
-	b := append(x.cut.Begin(), make([]byte, 16)...)
+	b := append(cut.Begin(), make([]byte, 16)...)
 	binary.LittleEndian.PutUint64(b, k.lo)
 	binary.LittleEndian.PutUint64(b[8:], k.hi)
-	b = x.cut.End(b[:n])
+	b = cut.End(b[:n])
 	return unsafe.String(unsafe.SliceData(b), n)
 }
 

@@ -48,6 +48,7 @@ type Keyed[K comparable, A any] struct {
 	age     uint32 // counts commits: when a row was last used
 	extra   int64  // bytes behind the accumulators' pointers, as estimated by their encoding
 	scratch []byte
+	cut     Cutter // of keys that are given out
 }
 
 // Open is a value of the open transaction.
@@ -141,10 +142,9 @@ func (t *Keyed[K, A]) read(id uint32) error {
 
 // set makes value the committed one of a row.
 func (t *Keyed[K, A]) set(id uint32, value []byte, s rowState) error {
-	// The bytes are the Backing's or the caller's: a decoder may keep views.
-	v, err := t.spec.Value.Decode(append([]byte(nil), value...))
+	v, err := t.decode(value)
 	if err != nil {
-		return fmt.Errorf("store %q: %w: %w", t.spec.Name, ErrDamaged, err)
+		return err
 	}
 	r := t.rows.at(id)
 	r.committed = v
@@ -154,7 +154,7 @@ func (t *Keyed[K, A]) set(id uint32, value []byte, s rowState) error {
 }
 
 func (t *Keyed[K, A]) appendKey(dst []byte, id uint32) ([]byte, error) {
-	dst, err := t.spec.Key.Append(append(dst, t.prefix...), t.keys.key(id))
+	dst, err := t.spec.Key.Append(append(dst, t.prefix...), t.keys.key(id, &t.cut))
 	if err != nil {
 		return dst, fmt.Errorf("store %q: encode a key: %w", t.spec.Name, err)
 	}
@@ -208,113 +208,7 @@ func (t *Keyed[K, A]) OpenKeys() int { return len(t.open) }
 // Opened is the i-th changed key of the open transaction, below [Keyed.OpenKeys].
 func (t *Keyed[K, A]) Opened(i int) (K, *Open[K, A]) {
 	o := &t.open[i]
-	return t.keys.key(o.row), o
-}
-
-// Get is the newest value of a key: open, committed or on disk.
-func (t *Keyed[K, A]) Get(key K) (v A, ok bool, err error) {
-	r, err := t.row(key)
-	switch {
-	case err != nil || r == nil:
-		return v, false, err
-	case r.open >= 0:
-		return t.open[r.open].Value, true, nil
-	}
-	return r.committed, r.state&exists != 0, nil
-}
-
-// Committed is the value of a key as of the last commit.
-func (t *Keyed[K, A]) Committed(key K) (v A, ok bool, err error) {
-	r, err := t.row(key)
-	if err != nil || r == nil {
-		return v, false, err
-	}
-	return r.committed, r.state&exists != 0, nil
-}
-
-// Each yields every key with its newest value, in no particular order, until
-// yield returns an error. yield must not use the table, nor change the value.
-func (t *Keyed[K, A]) Each(yield func(K, A) error) error {
-	for id := range uint32(t.rows.n) {
-		r := t.rows.at(id)
-		v := r.committed
-		switch {
-		case r.open >= 0:
-			v = t.open[r.open].Value
-		case r.state&exists == 0:
-			continue
-		}
-		if err := yield(t.keys.key(id), v); err != nil {
-			return err
-		}
-	}
-	if t.complete {
-		return nil
-	}
-	return t.eachOnDisk(yield)
-}
-
-// eachOnDisk yields the keys that only the disk has.
-func (t *Keyed[K, A]) eachOnDisk(yield func(K, A) error) (err error) {
-	scanErr := t.spec.Backing.Scan(t.prefix, afterPrefix(t.prefix), func(key, value []byte) bool {
-		var k K
-		var v A
-		if k, err = t.spec.Key.Decode(append([]byte(nil), key[len(t.prefix):]...)); err == nil {
-			if _, here := t.keys.lookup(k); here {
-				return true
-			}
-			if v, err = t.spec.Value.Decode(append([]byte(nil), value...)); err == nil {
-				err = yield(k, v)
-				return err == nil
-			}
-		}
-		err = fmt.Errorf("store %q: %w: %w", t.spec.Name, ErrDamaged, err)
-		return false
-	})
-	return errors.Join(err, scanErr)
-}
-
-// afterPrefix is the first key behind all that begin with a slice's prefix; nil,
-// the end of the store, for a table that is not a slice.
-func afterPrefix(prefix []byte) []byte {
-	if len(prefix) == 0 {
-		return nil
-	}
-	return appendStart(nil, decodeStart(prefix)+1)
-}
-
-// Unchanged is the value of a key that the open transaction has not changed.
-func (t *Keyed[K, A]) Unchanged(key K) (v A, ok bool, err error) {
-	r, err := t.row(key)
-	if err != nil || r == nil || r.open >= 0 {
-		return v, false, err
-	}
-	return r.committed, r.state&exists != 0, nil
-}
-
-// row finds a key without making it: what is asked for need not exist, and must
-// not grow the table.
-func (t *Keyed[K, A]) row(key K) (*row[A], error) {
-	if id, ok := t.keys.lookup(key); ok {
-		return t.rows.at(id), nil
-	}
-	if t.complete {
-		return nil, nil
-	}
-	k, err := t.spec.Key.Append(append(t.scratch[:0], t.prefix...), key)
-	if err != nil {
-		return nil, fmt.Errorf("store %q: encode a key: %w", t.spec.Name, err)
-	}
-	t.scratch = k
-	value, ok, err := t.spec.Backing.Get(k)
-	if err != nil || !ok {
-		return nil, err
-	}
-	v, err := t.spec.Value.Decode(append([]byte(nil), value...))
-	if err != nil {
-		return nil, fmt.Errorf("store %q: %w: %w", t.spec.Name, ErrDamaged, err)
-	}
-	return &row[A]{committed: v, open: -1, state: exists | onDisk}, nil
+	return t.keys.key(o.row, &t.cut), o
 }
 
 // resize notes the encoded size of a row's accumulator, the measure of what it

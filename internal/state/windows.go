@@ -21,6 +21,8 @@ type Windows[K comparable, A any] struct {
 
 	droppedTo record.Timestamp // committed: slices below are gone
 	openDrop  record.Timestamp // of the open transaction, >= droppedTo
+	closed    record.Timestamp // windows that close at or before have told their last result
+	openClose record.Timestamp // of the open transaction
 	toDelete  bool             // droppedTo has moved and the disk does not know
 	deleting  bool             // a flush that is not yet acknowledged deletes
 }
@@ -47,7 +49,7 @@ func decodeStart(b []byte) record.Timestamp {
 // NewWindows is the table that s.Backing holds. It reads the starts of the
 // slices, not their keys.
 func NewWindows[K comparable, A any](s Spec[K, A]) (*Windows[K, A], error) {
-	t := &Windows[K, A]{spec: s, droppedTo: noStart, openDrop: noStart}
+	t := &Windows[K, A]{spec: s, droppedTo: noStart, openDrop: noStart, closed: noStart, openClose: noStart}
 	if s.Backing == nil || s.Backing.Empty() {
 		return t, nil
 	}
@@ -139,6 +141,22 @@ func (t *Windows[K, A]) All() []*Slice[K, A] { return t.slices[len(t.toDrop()):]
 // time. Their keys get tombstones in the changelog.
 func (t *Windows[K, A]) Drop(before record.Timestamp) { t.openDrop = max(t.openDrop, before) }
 
+// Close notes, in the open transaction, up to which watermark windows are final.
+func (t *Windows[K, A]) Close(watermark record.Timestamp) { t.openClose = max(t.openClose, watermark) }
+
+// Closed is the greatest watermark given to Close, the open transaction included.
+func (t *Windows[K, A]) Closed() record.Timestamp { return t.openClose }
+
+// CommittedClosed is the same as of the last commit.
+func (t *Windows[K, A]) CommittedClosed() record.Timestamp { return t.closed }
+
+// CommittedBetween are the slices with from <= start < to as of the last commit.
+func (t *Windows[K, A]) CommittedBetween(from, to record.Timestamp) []*Slice[K, A] {
+	first, _ := t.search(max(from, t.droppedTo))
+	end, _ := t.search(to)
+	return t.slices[min(first, end):end]
+}
+
 // Dropped is where the slices that are still there begin, the open transaction
 // included.
 func (t *Windows[K, A]) Dropped() record.Timestamp { return t.openDrop }
@@ -191,6 +209,7 @@ func (s *Slice[K, A]) tombstones(yield func(key, value []byte)) error {
 
 // Commit implements [Table].
 func (t *Windows[K, A]) Commit() {
+	t.closed = t.openClose
 	if t.openDrop > t.droppedTo {
 		gone := len(t.toDrop())
 		t.slices = slices.Delete(t.slices, 0, gone)
@@ -204,6 +223,7 @@ func (t *Windows[K, A]) Commit() {
 
 // Abort implements [Table].
 func (t *Windows[K, A]) Abort() {
+	t.openClose = t.closed
 	t.openDrop = t.droppedTo
 	for _, s := range t.slices {
 		s.Abort()
@@ -248,6 +268,11 @@ func (t *Windows[K, A]) Restore(key, value []byte) error {
 		return nil // its tombstone is on the way
 	}
 	return s.Restore(key, value)
+}
+
+// LoadClosed takes, at a start of the task, what was closed before.
+func (t *Windows[K, A]) LoadClosed(watermark record.Timestamp) {
+	t.closed, t.openClose = watermark, watermark
 }
 
 // LoadDropped drops, at a start of the task, the slices that were dropped before.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"sync/atomic"
 
 	"millrace/codec"
 	"millrace/record"
@@ -16,6 +17,7 @@ type Graph struct {
 	app    string
 	nodes  []*Node
 	faults []error
+	reader atomic.Pointer[Reader]
 }
 
 // NewGraph is an empty graph of the application app: its consumer group, and the

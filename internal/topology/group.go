@@ -91,7 +91,7 @@ const (
 )
 
 // Table is the newest result of each key.
-type Table[K, R any] struct {
+type Table[K comparable, R any] struct {
 	g    *Graph
 	hub  *hub[K, R]
 	key  codec.Codec[K]
@@ -104,7 +104,7 @@ func (t Table[K, R]) Graph() *Graph { return t.g }
 // Aggregate keeps an accumulator per key.
 func Aggregate[K comparable, V, A, R any](g Grouped[K, V], at At, name string, a agg.Agg[V, A, R], o StoreOptions[V]) Table[K, R] {
 	a = checkAgg(g.g, at, a)
-	t := Table[K, R]{g: g.g, key: g.key, View: newView[K, R](name)}
+	t := Table[K, R]{g: g.g, key: g.key, View: newView(name, g.key, a.Result)}
 	if g.direct {
 		n := g.g.addStore("Aggregate", at, name, g.key, a.Codec, window.Spec{}, o.Policy, g.hub.node)
 		n.direct = true

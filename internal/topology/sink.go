@@ -12,7 +12,7 @@ func To[K, V any](s Stream[K, V], at At, p Policy, t Topic[K, V]) {
 
 // TableTo writes a table to a topic: each commit the newest result of every key
 // that has changed.
-func TableTo[K, R any](t Table[K, R], at At, p Policy, to Topic[K, R]) {
+func TableTo[K comparable, R any](t Table[K, R], at At, p Policy, to Topic[K, R]) {
 	addSink(t.g, t.hub, at, p, to, SinkTable)
 }
 

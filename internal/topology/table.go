@@ -56,7 +56,8 @@ type tableNode[K comparable, X, A, R any] struct {
 	key    codec.Codec[K]
 	result func(A) R
 	next   fan[K, R]
-	marks  *gauge // nil where no operator below needs a watermark
+	watch  *watcher[K, A, R] // nil where nobody watches
+	marks  *gauge            // nil where no operator below needs a watermark
 	in     *vec[K, X]
 
 	base int
@@ -77,6 +78,7 @@ func wireTable[K comparable, V, X, A, R any](w *wiring, n *Node, key codec.Codec
 		key:    key,
 		result: a.Result,
 		next:   t.hub.wire(w),
+		watch:  newWatcher(w, t.View, table, a.Result),
 	}
 	if w.task.needs.times[n.id] {
 		node.marks = w.task.newGauge(n)
@@ -107,6 +109,7 @@ func (n *tableNode[K, X, A, R]) prepare() error {
 	if n.marks != nil {
 		n.marks.read()
 	}
+	n.watch.collect()
 	if len(n.next) == 0 {
 		return nil
 	}
@@ -167,8 +170,8 @@ func (n *tableNode[K, X, A, R]) bytes(i int) (key, value []byte) {
 
 func (n *tableNode[K, X, A, R]) due() bool      { return false }
 func (n *tableNode[K, X, A, R]) memory() Memory { return Memory{} }
-func (n *tableNode[K, X, A, R]) commit()        {}
-func (n *tableNode[K, X, A, R]) abort()         {}
+func (n *tableNode[K, X, A, R]) commit()        { n.watch.commit() }
+func (n *tableNode[K, X, A, R]) abort()         { n.watch.drop() }
 
 func (t *task) newGauge(n *Node) *gauge {
 	g := &gauge{task: t, node: n, open: noMark, kept: noMark}
@@ -198,6 +201,6 @@ func sample[K, V any](t *task, key codec.Codec[K], v *vec[K, V]) {
 }
 
 // ToStream is the stream of a table's changes: one per changed key and commit.
-func ToStream[K, R any](t Table[K, R]) Stream[K, R] {
+func ToStream[K comparable, R any](t Table[K, R]) Stream[K, R] {
 	return Stream[K, R]{g: t.g, hub: t.hub, home: true}
 }

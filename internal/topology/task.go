@@ -23,9 +23,10 @@ type task struct {
 	derived int      // sink of the dead letters of records that tables have made
 
 	tables    []state.Table
-	preparers []preparer // an operator after those that it reads
-	clocks    []*clock   // in the order of their operators
-	gauges    []*gauge   // likewise
+	preparers []preparer     // an operator after those that it reads
+	clocks    []*clock       // in the order of their operators
+	gauges    []*gauge       // likewise
+	readable  map[string]any // per store, see [View]
 
 	batch   *Batch
 	out     Output

@@ -2,11 +2,44 @@ package topology
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"millrace/codec"
 	"millrace/internal/state"
+	"millrace/record"
 )
+
+// Reader is who runs the plan: it gives views the tasks to read.
+type Reader interface {
+	// Read calls f with the task that keeps key, ReadEach with each task here that
+	// has the store. Meanwhile no task is stepped.
+	Read(store string, key []byte, f func(Reading) error) error
+	ReadEach(store string, f func(Reading) error) error
+}
+
+// Reading is a task that runs here, for reading its committed tables.
+type Reading struct {
+	Sub       int
+	Partition record.Partition
+	Task      Task
+	// Offsets are the input positions that the tables reflect, as of CommittedAt.
+	Offsets     map[record.TopicPartition]record.Offset
+	CommittedAt time.Time
+}
+
+// Attach tells the views of the graph's tables who runs its plan.
+func (g *Graph) Attach(r Reader) { g.reader.Store(&r) }
+
+// Reader is who was attached last; nil before.
+func (g *Graph) Reader() Reader {
+	if r := g.reader.Load(); r != nil {
+		return *r
+	}
+	return nil
+}
 
 // View reads the committed results of a table in the tasks that have it. Its
 // methods are for a task that is not stepped meanwhile; several readers may come
@@ -61,12 +94,28 @@ func (v *View[K, R]) Watch(makes func() Observer[K, R]) { v.watch = makes }
 
 // Observed is the task's observer, with all committed results.
 func (v *View[K, R]) Observed(in Task) (Observer[K, R], error) {
-	if t, ok := in.(*task); ok {
-		if w, ok := t.watchers[v.store].(interface{ loaded() (Observer[K, R], error) }); ok {
-			return w.loaded()
-		}
+	if w, ok := readable(in, v.store).(interface {
+		loaded() (Observer[K, R], error)
+	}); ok {
+		return w.loaded()
 	}
 	return nil, fmt.Errorf("topology: store %q is not watched in this task", v.store)
+}
+
+// readable is what a task offers to the view of a store.
+func readable(in Task, store string) any {
+	if t, ok := in.(*task); ok {
+		return t.readable[store]
+	}
+	return nil
+}
+
+// offer is readable's other side.
+func (t *task) offer(store string, it any) {
+	if t.readable == nil {
+		t.readable = make(map[string]any)
+	}
+	t.readable[store] = it
 }
 
 // watcher tells one task's observer.
@@ -92,17 +141,15 @@ func newWatcher[K comparable, A, R any](w *wiring, v *View[K, R], table *state.K
 		return nil
 	}
 	it := &watcher[K, A, R]{table: table, result: result, observer: v.watch()}
-	if w.task.watchers == nil {
-		w.task.watchers = make(map[string]any)
-	}
-	w.task.watchers[v.store] = it
+	w.task.offer(v.store, it)
 	return it
 }
 
-// collect notes what the open transaction changes.
+// collect notes what the open transaction changes. The first reader may come
+// before its commit, so that is noted also while there is none.
 func (w *watcher[K, A, R]) collect() {
-	if w == nil || !w.isFull {
-		return // what is committed before the first reader comes, it finds in the table
+	if w == nil {
+		return
 	}
 	w.drop()
 	for i := range w.table.OpenKeys() {
@@ -127,6 +174,9 @@ func (w *watcher[K, A, R]) commit() {
 		return
 	}
 	for i := range w.pending {
+		if !w.isFull {
+			break // the first reader finds it in the table
+		}
 		if c := &w.pending[i]; c.isNew {
 			w.observer.Add(c.key, c.after)
 		} else {
@@ -163,7 +213,6 @@ func (w *watcher[K, A, R]) loaded() (_ Observer[K, R], err error) {
 type WindowView[K comparable, R any] struct {
 	store string
 	key   codec.Codec[K]
-	each  func(in state.Table, k K, yield func(Update[R])) error
 }
 
 // Store is the name of the table's store.
@@ -175,10 +224,40 @@ func (v *WindowView[K, R]) KeyBytes(k K) ([]byte, error) { return v.key.Append(n
 // Each yields the results of a key in all windows that are kept, in the order of
 // time. A window is final when the task's watermark has passed its end and grace.
 func (v *WindowView[K, R]) Each(in Task, k K, yield func(Update[R])) error {
-	for _, t := range in.Tables() {
-		if t.Name() == v.store {
-			return v.each(t, k, yield)
-		}
+	w, ok := readable(in, v.store).(interface {
+		eachCommitted(k K, yield func(Update[R])) error
+	})
+	if !ok {
+		return fmt.Errorf("topology: the task has no store %q", v.store)
 	}
-	return fmt.Errorf("topology: the task has no store %q", v.store)
+	return w.eachCommitted(k, yield)
+}
+
+// eachCommitted sums up a key's slices to windows.
+func (n *winTableNode[K, X, A, R]) eachCommitted(k K, yield func(Update[R])) (err error) {
+	defer caught(&err)
+	sums := make(map[record.Timestamp]A)
+	slide := record.Timestamp(n.spec.Slide.Milliseconds())
+	err = n.windows.EachCommitted(k, func(s *state.Slice[K, A], a A) {
+		for first, last := windowsOf(n.spec, s.Start); first <= last; first += slide {
+			own := a
+			if n.clone != nil {
+				if own, err = n.clone(a); err != nil {
+					panic(err)
+				}
+			}
+			if sum, ok := sums[first]; ok {
+				own = n.merge(sum, own)
+			}
+			sums[first] = own
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, start := range slices.Sorted(maps.Keys(sums)) {
+		w := n.spec.At(start)
+		yield(Update[R]{w, n.result(sums[start]), n.spec.CloseAt(w) <= n.windows.CommittedClosed()})
+	}
+	return nil
 }

@@ -26,9 +26,13 @@ type Update[R any] struct {
 
 // WindowTable is the newest result of each key and window.
 type WindowTable[K comparable, R any] struct {
-	g   *Graph
-	hub *hub[K, Update[R]]
+	g    *Graph
+	hub  *hub[K, Update[R]]
+	View *WindowView[K, R]
 }
+
+// Graph is the graph that t is part of.
+func (t WindowTable[K, R]) Graph() *Graph { return t.g }
 
 // AggregateWindows keeps an accumulator per key and slice of time.
 func AggregateWindows[K comparable, V, A, R any](w Windowed[K, V], at At, name string, a agg.Agg[V, A, R], o StoreOptions[V]) WindowTable[K, R] {
@@ -37,7 +41,7 @@ func AggregateWindows[K comparable, V, A, R any](w Windowed[K, V], at At, name s
 	if a.Merge == nil && w.spec.Slide != w.spec.Size {
 		g.g.Fault(at.Where, "the aggregate of %q has no Merge, which hopping windows need", name, "give it a Merge, or use tumbling windows")
 	}
-	t := WindowTable[K, R]{g: g.g}
+	t := WindowTable[K, R]{g: g.g, View: &WindowView[K, R]{name, g.key}}
 	add := func(in *Node) *Node {
 		n := g.g.addStore("Aggregate", at, name, g.key, a.Codec, w.spec, o.Policy, in)
 		n.windows = true
@@ -86,9 +90,6 @@ type winTableNode[K comparable, X, A, R any] struct {
 	next    fan[K, Update[R]]
 	in      vec[K, X]
 
-	// Windows that close at or before fired have given their last result.
-	fired, keptFired record.Timestamp
-
 	sums *state.Keyed[K, A] // scratch: one window's accumulators
 	page []result[K, A]
 	some picked[K, Update[R]]
@@ -126,10 +127,10 @@ func wireWindows[K comparable, V, X, A, R any](w *wiring, n *Node, of Windowed[K
 		emit:    o.Emit,
 		gauge:   w.task.newGauge(n),
 		next:    h.wire(w),
-		fired:   noMark, keptFired: noMark,
-		sums: state.NewKeyed(spec("", of.grouped.key, a, nil)),
+		sums:    state.NewKeyed(spec("", of.grouped.key, a, nil)),
 	}
 	node.gauge.wallClock = o.WallClock
+	w.task.offer(n.store.Name, node)
 	w.task.preparers = append(w.task.preparers, node)
 	return node
 }
@@ -145,10 +146,10 @@ func (n *winTableNode[K, X, A, R]) take(v *vec[K, X]) error {
 		n.in = v.part(from, to)
 		first, last := windowsOf(n.spec, slice)
 		s := n.windows.Slice(slice)
-		if s == nil || n.spec.CloseAt(n.spec.At(last)) <= n.fired {
+		if s == nil || n.spec.CloseAt(n.spec.At(last)) <= n.windows.Closed() {
 			return n.refuseLate()
 		}
-		if n.spec.CloseAt(n.spec.At(first)) <= n.fired {
+		if n.spec.CloseAt(n.spec.At(first)) <= n.windows.Closed() {
 			n.task.open.Late += int64(to - from) // for some of its windows
 		}
 		n.table = s.Keyed
@@ -186,7 +187,7 @@ func (n *winTableNode[K, X, A, R]) prepare() error {
 		}
 	}
 	n.windows.Drop(n.spec.DropBefore(mark))
-	n.fired = max(n.fired, mark)
+	n.windows.Close(mark)
 	return nil
 }
 
@@ -210,7 +211,7 @@ func (n *winTableNode[K, X, A, R]) tellChanges(mark record.Timestamp) error {
 		w := n.spec.At(start)
 		closeAt := n.spec.CloseAt(w)
 		final := closeAt <= mark
-		if closeAt <= n.fired || final && n.emit == EmitBoth {
+		if closeAt <= n.windows.Closed() || final && n.emit == EmitBoth {
 			continue
 		}
 		if err := n.tellWindow(w, final, n.sumChanged); err != nil {
@@ -224,7 +225,7 @@ func (n *winTableNode[K, X, A, R]) tellChanges(mark record.Timestamp) error {
 func (n *winTableNode[K, X, A, R]) tellFinals(mark record.Timestamp) error {
 	for _, start := range n.starts(func(*state.Slice[K, A]) bool { return true }) {
 		w := n.spec.At(start)
-		if closeAt := n.spec.CloseAt(w); closeAt <= n.fired || closeAt > mark {
+		if closeAt := n.spec.CloseAt(w); closeAt <= n.windows.Closed() || closeAt > mark {
 			continue
 		}
 		if err := n.tellWindow(w, true, n.sumAll); err != nil {
@@ -398,15 +399,15 @@ func (n *winTableNode[K, X, A, R]) due() bool {
 		return false
 	}
 	first, _ := windowsOf(n.spec, all[0].Start)
-	return max(first, n.spec.FirstOpen(n.fired)) < n.spec.FirstOpen(n.gauge.open) || all[0].Start < n.spec.DropBefore(n.gauge.open)
+	return max(first, n.spec.FirstOpen(n.windows.Closed())) < n.spec.FirstOpen(n.gauge.open) || all[0].Start < n.spec.DropBefore(n.gauge.open)
 }
 
 func (n *winTableNode[K, X, A, R]) memory() Memory { return Memory{} }
-func (n *winTableNode[K, X, A, R]) commit()        { n.keptFired = n.fired }
-func (n *winTableNode[K, X, A, R]) abort()         { n.fired = n.keptFired }
+func (n *winTableNode[K, X, A, R]) commit()        {}
+func (n *winTableNode[K, X, A, R]) abort()         {}
 
 // loaded comes after the gauge has its watermark from an earlier life.
 func (n *winTableNode[K, X, A, R]) loaded() {
-	n.fired, n.keptFired = n.gauge.kept, n.gauge.kept
-	n.windows.LoadDropped(n.spec.DropBefore(n.fired))
+	n.windows.LoadClosed(n.gauge.kept)
+	n.windows.LoadDropped(n.spec.DropBefore(n.gauge.kept))
 }
