@@ -45,6 +45,10 @@ func (a *App) Build() (*Topology, error) {
 	return &Topology{plan: plan, graph: a.graph}, nil
 }
 
+// Attach tells the views of the job's tables who runs it, for the rooms of this
+// module.
+func (t *Topology) Attach(r topology.Reader) { t.graph.Attach(r) }
+
 // Plan is the topology for the rooms of this module.
 func (t *Topology) Plan() *topology.Plan { return t.plan }
 

@@ -35,7 +35,7 @@ func (e *AwayError) Error() string {
 // and read what is committed only.
 //
 // Errors: ErrUnknownStore, *AwayError, and f's.
-func (e *Engine) Read(store string, key []byte, f func(Running) error) error {
+func (e *Engine) Read(store string, key []byte, f func(topology.Reading) error) error {
 	sub := e.subOf(store)
 	if sub == nil {
 		return fmt.Errorf("%w: %q", ErrUnknownStore, store)
@@ -51,7 +51,7 @@ func (e *Engine) Read(store string, key []byte, f func(Running) error) error {
 	away.Partition = record.PartitionFor(key, tasksOf(sub, in.layout.facts))
 	for _, t := range in.running() {
 		if t.sub.ID == sub.ID && t.p == away.Partition {
-			return f(t.running(status.CommittedAt))
+			return f(t.reading(status.CommittedAt))
 		}
 	}
 	for _, p := range status.Peers {
@@ -63,7 +63,7 @@ func (e *Engine) Read(store string, key []byte, f func(Running) error) error {
 }
 
 // ReadEach calls f with each task here that has the store, as [Engine.Read] does.
-func (e *Engine) ReadEach(store string, f func(Running) error) error {
+func (e *Engine) ReadEach(store string, f func(topology.Reading) error) error {
 	sub := e.subOf(store)
 	if sub == nil {
 		return fmt.Errorf("%w: %q", ErrUnknownStore, store)
@@ -76,7 +76,7 @@ func (e *Engine) ReadEach(store string, f func(Running) error) error {
 	}
 	for _, t := range e.tables.of.running() {
 		if t.sub.ID == sub.ID {
-			if err := f(t.running(status.CommittedAt)); err != nil {
+			if err := f(t.reading(status.CommittedAt)); err != nil {
 				return err
 			}
 		}

@@ -42,16 +42,6 @@ type TaskStatus struct {
 	Stats     []topology.Stats
 }
 
-// Running is a task that runs here, for reading its committed tables.
-type Running struct {
-	Sub       int
-	Partition record.Partition
-	Task      topology.Task
-	// Offsets are the input positions that the tables reflect, as of CommittedAt.
-	Offsets     map[record.TopicPartition]record.Offset
-	CommittedAt time.Time
-}
-
 // Status is the newest snapshot.
 func (e *Engine) Status() Status {
 	e.mu.Lock()
@@ -136,8 +126,8 @@ func (in *instance) publish() {
 
 const publishInterval = 100 * time.Millisecond
 
-func (t *task) running(committedAt time.Time) Running {
-	r := Running{Sub: t.sub.ID, Partition: t.p, Task: t.step, Offsets: make(map[record.TopicPartition]record.Offset), CommittedAt: committedAt}
+func (t *task) reading(committedAt time.Time) topology.Reading {
+	r := topology.Reading{Sub: t.sub.ID, Partition: t.p, Task: t.step, Offsets: make(map[record.TopicPartition]record.Offset), CommittedAt: committedAt}
 	for _, i := range t.inputs {
 		r.Offsets[i.tp] = i.position()
 	}
