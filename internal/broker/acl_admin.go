@@ -151,6 +151,7 @@ func (b *Broker) securityHandlers() map[kmsg.Key]handler {
 		kmsg.DescribeACLs:                 on(b.describeACLs),
 		kmsg.CreateACLs:                   on(b.createACLs),
 		kmsg.DeleteACLs:                   on(b.deleteACLs),
+		kmsg.DescribeClientQuotas:         on(b.describeQuotas),
 		kmsg.DescribeUserSCRAMCredentials: on(b.describeUsers),
 		kmsg.AlterUserSCRAMCredentials:    on(b.alterUsers),
 	}

@@ -267,6 +267,7 @@ func securityAttempts() []attempt {
 		{name: "DeleteAcls", needs: []grant{mayAlterCluster}, build: filled(func(_ *matrix, r *kmsg.DeleteACLsRequest) {
 			r.Filters = []kmsg.DeleteACLsRequestFilter{{ResourceType: 6, ResourcePatternType: 1, Operation: 1, PermissionType: 1}}
 		})},
+		{name: "DescribeClientQuotas", needs: []grant{mayClusterConfigs}, build: filled(func(*matrix, *kmsg.DescribeClientQuotasRequest) {})},
 		{name: "DescribeUserScramCredentials", needs: []grant{mayDescribeCluster}, build: filled(func(*matrix, *kmsg.DescribeUserSCRAMCredentialsRequest) {})},
 		{name: "AlterUserScramCredentials", needs: []grant{mayAlterCluster}, build: filled(func(_ *matrix, r *kmsg.AlterUserSCRAMCredentialsRequest) {
 			r.Deletions = []kmsg.AlterUserSCRAMCredentialsRequestDeletion{{Name: "nobody", Mechanism: 1}}

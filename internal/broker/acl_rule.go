@@ -98,6 +98,7 @@ func rules() map[kmsg.Key]rule {
 		kmsg.DescribeACLs:                 ruled(mayDescribeACLs),
 		kmsg.CreateACLs:                   ruled(mayCreateACLs),
 		kmsg.DeleteACLs:                   ruled(mayDeleteACLs),
+		kmsg.DescribeClientQuotas:         ruled(mayDescribeQuotas),
 		kmsg.DescribeUserSCRAMCredentials: ruled(mayDescribeUsers),
 		kmsg.AlterUserSCRAMCredentials:    ruled(mayAlterUsers),
 	}
@@ -167,6 +168,14 @@ func mayDeleteACLs(c *conn, req *kmsg.DeleteACLsRequest, v *verdict) {
 func mayDescribeUsers(c *conn, req *kmsg.DescribeUserSCRAMCredentialsRequest, v *verdict) {
 	if !c.mayCluster(auth.Describe) {
 		resp := req.ResponseKind().(*kmsg.DescribeUserSCRAMCredentialsResponse)
+		resp.ErrorCode, resp.ErrorMessage = clusterDenied()
+		v.instead = resp
+	}
+}
+
+func mayDescribeQuotas(c *conn, req *kmsg.DescribeClientQuotasRequest, v *verdict) {
+	if !c.mayCluster(auth.DescribeConfigs) {
+		resp := req.ResponseKind().(*kmsg.DescribeClientQuotasResponse)
 		resp.ErrorCode, resp.ErrorMessage = clusterDenied()
 		v.instead = resp
 	}

@@ -61,6 +61,14 @@ func describeUser(users *auth.Users, name string) kmsg.DescribeUserSCRAMCredenti
 	return r
 }
 
+// describeQuotas says that nobody has a quota: this broker has none to give.
+// kafka-configs asks it together with a user's credentials.
+func (b *Broker) describeQuotas(_ *conn, req *kmsg.DescribeClientQuotasRequest) reply {
+	resp := req.ResponseKind().(*kmsg.DescribeClientQuotasResponse)
+	resp.Entries = []kmsg.DescribeClientQuotasResponseEntry{} // not null, which is for errors
+	return answer(resp)
+}
+
 // usersNamed are the users of the request, each once, in order.
 func usersNamed(req *kmsg.AlterUserSCRAMCredentialsRequest) []string {
 	var names []string

@@ -11,6 +11,7 @@ func authRequests() []request {
 		describeACLsSchema(),
 		createACLsSchema(),
 		deleteACLsSchema(),
+		describeClientQuotasSchema(),
 		describeUserScramCredentialsSchema(),
 		alterUserScramCredentialsSchema(),
 	}
@@ -65,6 +66,19 @@ func deleteACLsSchema() request {
 			i8("Operation"),
 			i8("PermissionType"),
 		),
+	}}
+}
+
+// describeClientQuotasSchema is here for kafka-configs, which asks about a user's
+// quotas whenever it asks about the user.
+func describeClientQuotasSchema() request {
+	return request{key: 48, min: 0, max: 1, flexible: 1, name: "DescribeClientQuotas", fields: []field{
+		structs[kmsg.DescribeClientQuotasRequestComponent]("Components",
+			str("EntityType"),
+			i8("MatchType"),
+			str("Match").nullable(0),
+		),
+		boolean("Strict"),
 	}}
 }
 

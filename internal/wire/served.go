@@ -58,6 +58,7 @@ var announced = []versions{
 	{42, 0, 2}, // DeleteGroups
 	{44, 0, 1}, // IncrementalAlterConfigs
 	{47, 0, 0}, // OffsetDelete
+	{48, 0, 1}, // DescribeClientQuotas
 	{50, 0, 0}, // DescribeUserScramCredentials
 	{51, 0, 0}, // AlterUserScramCredentials
 	{60, 0, 2}, // DescribeCluster
