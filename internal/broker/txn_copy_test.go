@@ -24,7 +24,7 @@ func newCopier(t testing.TB, addr, id string) *copier {
 	t.Helper()
 	s, err := kgo.NewGroupTransactSession(
 		kgo.SeedBrokers(addr), kgo.TransactionalID(id), kgo.ConsumerGroup("copiers"), kgo.InstanceID(id), kgo.ConsumeTopics("in"),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.DefaultProduceTopic("out"), kgo.TransactionTimeout(10*time.Second), kgo.FetchMaxWait(50*time.Millisecond),
 	)
 	if err != nil {
