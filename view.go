@@ -29,8 +29,10 @@ type Answer[R any] struct {
 	AsOf   AsOf
 }
 
-// AsOf is the commit that an answer shows: the input below Offsets.
+// AsOf is the commit that an answer shows.
 type AsOf struct {
+	// Offsets are how far the input was committed on this instance. A table behind
+	// a repartition topic may be a commit behind that.
 	Offsets     map[record.TopicPartition]record.Offset
 	CommittedAt time.Time
 	Watermark   record.Timestamp // event time up to which windows are complete; NoTimestamp: unknown

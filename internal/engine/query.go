@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"millrace/internal/client"
 	"millrace/internal/topology"
@@ -51,7 +52,7 @@ func (e *Engine) Read(store string, key []byte, f func(topology.Reading) error) 
 	away.Partition = record.PartitionFor(key, tasksOf(sub, in.layout.facts))
 	for _, t := range in.running() {
 		if t.sub.ID == sub.ID && t.p == away.Partition {
-			return f(t.reading(status.CommittedAt))
+			return f(in.reading(t, status.CommittedAt))
 		}
 	}
 	for _, p := range status.Peers {
@@ -71,12 +72,13 @@ func (e *Engine) ReadEach(store string, f func(topology.Reading) error) error {
 	status := e.Status()
 	e.tables.RLock()
 	defer e.tables.RUnlock()
-	if e.tables.of == nil {
+	in := e.tables.of
+	if in == nil {
 		return nil
 	}
-	for _, t := range e.tables.of.running() {
+	for _, t := range in.running() {
 		if t.sub.ID == sub.ID {
-			if err := f(t.reading(status.CommittedAt)); err != nil {
+			if err := f(in.reading(t, status.CommittedAt)); err != nil {
 				return err
 			}
 		}
@@ -92,6 +94,19 @@ func (e *Engine) subOf(store string) *topology.Sub {
 		}
 	}
 	return nil
+}
+
+// reading is a task with the position of the job's input on this instance.
+func (in *instance) reading(t *task, committedAt time.Time) topology.Reading {
+	r := topology.Reading{Sub: t.sub.ID, Partition: t.p, Task: t.step, Offsets: make(map[record.TopicPartition]record.Offset), CommittedAt: committedAt}
+	for _, t := range in.running() {
+		for _, i := range t.inputs {
+			if !t.sub.Sources[i.source].Repartition() {
+				r.Offsets[i.tp] = max(i.committed, i.start)
+			}
+		}
+	}
+	return r
 }
 
 // waiting lets readers at the tables while the loop waits for the cluster.

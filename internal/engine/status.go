@@ -126,14 +126,6 @@ func (in *instance) publish() {
 
 const publishInterval = 100 * time.Millisecond
 
-func (t *task) reading(committedAt time.Time) topology.Reading {
-	r := topology.Reading{Sub: t.sub.ID, Partition: t.p, Task: t.step, Offsets: make(map[record.TopicPartition]record.Offset), CommittedAt: committedAt}
-	for _, i := range t.inputs {
-		r.Offsets[i.tp] = i.position()
-	}
-	return r
-}
-
 func (e *Engine) publishStatus(s State, err error, tasks []TaskStatus, peers []client.Peer, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -25,7 +25,8 @@ type Reading struct {
 	Sub       int
 	Partition record.Partition
 	Task      Task
-	// Offsets are the input positions that the tables reflect, as of CommittedAt.
+	// Offsets are how far the job's input was committed on this instance, as of
+	// CommittedAt. Behind a repartition topic the tables may be a commit behind.
 	Offsets     map[record.TopicPartition]record.Offset
 	CommittedAt time.Time
 }
