@@ -161,20 +161,18 @@ func (t *Keyed[K, A]) appendKey(dst []byte, id uint32) ([]byte, error) {
 	return dst, nil
 }
 
-// Change is the open value of a row, to be changed in place before the next call.
-// The first change of a key in a transaction copies the committed value, or
-// begins with Init. at is the time of the record that changes it.
-func (t *Keyed[K, A]) Change(id uint32, at record.Timestamp) (*A, error) {
+// Change is the open value of a row, to be changed in place before the next call,
+// its Time with it. The first change of a key in a transaction copies the
+// committed value, or begins with Init, and with the time at.
+func (t *Keyed[K, A]) Change(id uint32, at record.Timestamp) (*Open[K, A], error) {
 	r := t.rows.at(id)
 	if r.open < 0 {
 		return t.firstChange(id, r, at)
 	}
-	o := &t.open[r.open]
-	o.Time = max(o.Time, at)
-	return &o.Value, nil
+	return &t.open[r.open], nil
 }
 
-func (t *Keyed[K, A]) firstChange(id uint32, r *row[A], at record.Timestamp) (*A, error) {
+func (t *Keyed[K, A]) firstChange(id uint32, r *row[A], at record.Timestamp) (*Open[K, A], error) {
 	var v A
 	var err error
 	switch {
@@ -190,7 +188,7 @@ func (t *Keyed[K, A]) firstChange(id uint32, r *row[A], at record.Timestamp) (*A
 	r.open = int32(len(t.open))
 	r.used = t.age
 	t.open = append(t.open, Open[K, A]{Value: v, Time: at, row: id})
-	return &t.open[r.open].Value, nil
+	return &t.open[r.open], nil
 }
 
 // Unchange takes the newest of the open values back, as if its key had not been

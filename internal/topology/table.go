@@ -38,12 +38,13 @@ func (f *fold[K, X, A]) add(values []X, times []record.Timestamp, from, to int) 
 	defer caught(&err)
 	for i = from; i < to; i++ {
 		f.opens = f.table.OpenKeys()
-		acc, err := f.table.Change(f.ids[i], times[i])
+		o, err := f.table.Change(f.ids[i], times[i])
 		if err != nil {
 			f.opens = f.table.OpenKeys()
 			return i, &brokenError{err}
 		}
-		*acc = f.op(*acc, values[i])
+		o.Value = f.op(o.Value, values[i])
+		o.Time = max(o.Time, times[i])
 	}
 	return i, nil
 }

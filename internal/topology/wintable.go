@@ -336,13 +336,14 @@ func (n *winTableNode[K, X, A, R]) plus(key K, a A, at record.Timestamp) (err er
 	}
 	if n.sums.OpenKeys() == before {
 		defer caught(&err)
-		*sum = n.merge(*sum, a)
+		sum.Value = n.merge(sum.Value, a)
+		sum.Time = max(sum.Time, at)
 		return nil
 	}
 	if n.clone != nil {
 		a, err = n.clone(a)
 	}
-	*sum = a
+	sum.Value = a
 	return err
 }
 
