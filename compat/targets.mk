@@ -3,7 +3,7 @@
 # registries into .cache/; what could not be got is named in LEFT OUT lines, and
 # STRICT=1 makes them failures. compat/README.md says what runs.
 #
-#   make compat                 everything, 200 kill -9 cycles
+#   make compat                 everything, 200 kill -9 cycles, and 200 under transactions
 #   make compat CYCLES=20 FRANZ_RECORDS=20000    the short form of CI
 #   make compat TARGET=kafka    the same expectations against Apache Kafka 4.3.1
 #   make bench                  beside Kafka; ROUNDS EVENTS SIZE SINGLES ROWS
@@ -19,7 +19,8 @@ export CYCLES DURATION FRANZ_RECORDS FRAMES SEED TARGET STRICT ROUNDS EVENTS SIZ
 
 compat: build compat-lint ## foreign clients and tools, and the kill test, against the built binary
 	$(COMPAT) go test -count=1 -v -timeout 45m ./suite
-	$(COMPAT) go test -count=1 -p 1 -v -timeout 30m ./killtest ./frames
+	$(COMPAT) go test -count=1 ./history
+	$(COMPAT) go test -count=1 -p 1 -v -timeout 45m ./killtest ./txntest ./frames
 
 compat-lint: # staticcheck is pinned in the root go.mod
 	go build -o .cache/compat-bin/staticcheck honnef.co/go/tools/cmd/staticcheck

@@ -145,7 +145,7 @@ func runStreams(ctx context.Context, b *target.Broker, j job, events int) (float
 	cmd.SysProcAttr = target.Orphanless()
 	out, err := cmd.Output()
 	if err != nil {
-		return 0, 0, fmt.Errorf("Kafka Streams: %w\n%s", err, out)
+		return 0, 0, fmt.Errorf("run Kafka Streams: %w\n%s", err, out)
 	}
 	var said struct {
 		Events, Seconds float64
@@ -157,7 +157,7 @@ func runStreams(ctx context.Context, b *target.Broker, j job, events int) (float
 		}
 	}
 	if err != nil || said.Events != float64(events) {
-		return 0, 0, fmt.Errorf("Kafka Streams says: %s", out)
+		return 0, 0, fmt.Errorf("no result of Kafka Streams, which says: %s", out)
 	}
 	return said.Events / said.Seconds, time.Duration(said.CPU * float64(time.Second)), nil
 }
