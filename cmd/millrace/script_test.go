@@ -51,6 +51,8 @@ func TestScripts(t *testing.T) {
 			"await":    scriptAwait,
 			"get":      scriptGet,
 			"damage":   scriptDamage,
+
+			"certificate": scriptCertificate,
 		},
 	})
 }
@@ -127,6 +129,9 @@ func scriptServe(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("no ready line: %v\n%s", readErr, talk)
 	}
 	ready := regexp.MustCompile(`^ready kafka=(\S+) http=(http://\S+)`).FindStringSubmatch(line)
+	if secure := regexp.MustCompile(` kafka-tls=(\S+)`).FindStringSubmatch(line); secure != nil {
+		ts.Setenv("MILLRACE_TLS", secure[1])
+	}
 	if ready == nil {
 		ts.Fatalf("the ready line is %q", line)
 	}

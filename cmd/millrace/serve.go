@@ -156,6 +156,9 @@ func (f serveFlags) settings() (serveSettings, error) {
 	if s.security, err = f.security.settings(); err != nil {
 		return s, err
 	}
+	if s.external() && (s.security.login || s.security.hasTLS()) {
+		return s, usage("give them to the server that runs the broker; --command-config says how to log in there", "--auth and --kafka-tls-addr belong to a broker, and with --brokers none is started")
+	}
 	if s.dataDir, err = filepath.Abs(f.dataDir); err != nil {
 		return s, usage("name a directory", "--data-dir %s: %s", f.dataDir, err)
 	}

@@ -274,4 +274,3 @@ func (a *app) deleteUser(ctx context.Context, store userStore, name string, yes 
 	}
 	return fmt.Errorf("%w: %s", client.ErrNoUser, name)
 }
-

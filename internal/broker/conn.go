@@ -84,6 +84,9 @@ func (c *conn) advertised() (host string, port int32) {
 	}
 	host, port = configured.host, configured.port
 	if host == "" {
+		host = c.dialled
+	}
+	if host == "" {
 		host = c.local.Addr().WithZone("").String()
 	}
 	if port == 0 {

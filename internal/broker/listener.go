@@ -60,6 +60,7 @@ func (c *conn) shakeHands() error {
 	switch {
 	case err == nil:
 		c.encrypted = true
+		c.dialled = secure.ConnectionState().ServerName
 	case errors.As(err, &plain):
 		return fmt.Errorf("the client does not speak TLS, this listener does: set security.protocol to SSL or SASL_SSL in the client: %w", err)
 	case strings.Contains(err.Error(), "unknown certificate authority"), strings.Contains(err.Error(), "bad certificate"):

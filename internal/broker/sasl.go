@@ -39,6 +39,7 @@ type session struct {
 	who       identity
 	login     *login // nil when nobody asks for a login, and after it
 	encrypted bool
+	dialled   string // the name by which a TLS client reached us, if it says it
 	inside    bool  // made by this process, see Broker.Dial
 	end       error // why the reader must stop once the answer at hand is given
 

@@ -57,7 +57,11 @@ func TestStrangersStarveNobody(t *testing.T) {
 	}
 	early := n.as(t, "admin", kgo.AllowAutoTopicCreation())
 	within("before the flood", early)
+	before := residentBytes(t)
 	flood(t, n.addr, openFiles(10_000))
+	if grown := residentBytes(t) - before; grown > 1000*(64<<10) {
+		t.Errorf("strangers take %d MiB", grown>>20)
+	}
 	within("who is in", early)
 	within("who comes", n.as(t, "admin"))
 	if n.Strangers() > 1000 {

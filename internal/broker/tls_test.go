@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/internal/broker"
 )
@@ -134,6 +135,12 @@ func TestTLSWithEveryMechanism(t *testing.T) {
 		if got := cl.PollFetches(ctx); got.Err() != nil || !bytes.Equal(got.Records()[0].Value, large) {
 			t.Fatalf("%s: %v", m, got.Err())
 		}
+	}
+	// Who came by a name is told that name, so that the certificate fits (W4).
+	byName := n.client(t, kgo.SeedBrokers(strings.Replace(n.addr, "127.0.0.1", "localhost", 1)), kgo.DialTLSConfig(trusting(p)), kgo.SASL(mechanismOf("PLAIN", "admin", adminPassword)))
+	meta, err := kmsg.NewPtrMetadataRequest().RequestWith(testContext(t), byName)
+	if err != nil || meta.Brokers[0].Host != "localhost" {
+		t.Errorf("by name: %+v, %v", meta, err)
 	}
 	c := dial(t, n.addr) // plain text is no TLS
 	c.write([]byte("\x00\x00\x00\x12\x00\x12\x00\x00\x00\x00\x00\x01\x00\x00"))
