@@ -1,5 +1,5 @@
-// Command soak is the long run: damaged frames, then kill -9 cycles until the
-// time is over, beside a broker under steady load whose memory, descriptors and
+// Command soak is the long run: damaged frames, then kill -9 cycles, without and
+// with transactions, until the time is over, beside a broker under steady load whose memory, descriptors and
 // threads must stay flat. It ends with the first broken promise.
 //
 //	DURATION  how long in all (8h)
@@ -20,6 +20,7 @@ import (
 	"millrace/compat/frames"
 	"millrace/compat/killtest"
 	"millrace/compat/target"
+	"millrace/compat/txntest"
 )
 
 // cyclesPerRun is after how many kills the data directory is a new one: the
@@ -74,22 +75,32 @@ func soak(ctx context.Context, o target.Options, duration time.Duration, count i
 	return steady.verdict()
 }
 
-// kills runs kill cycles until the time is over.
+// kills runs kill cycles, without transactions and with them in turn, until the
+// time is over.
 func kills(ctx context.Context, o target.Options, until time.Time, seed uint64) error {
 	kills := 0
 	for run := uint64(0); time.Now().Before(until); run++ {
-		report, err := killtest.Run(ctx, killtest.Options{
+		plain, err := killtest.Run(ctx, killtest.Options{
 			Target: o, Cycles: cyclesPerRun, Until: until, Seed: seed + run,
 		})
-		kills += report.Cycles
-		fmt.Printf("kills: %d in all; last run: %s\n", kills, report)
-		if err != nil {
+		kills += plain.Cycles
+		fmt.Printf("kills: %d in all; last run: %s\n", kills, plain)
+		if err == nil && plain.Cycles == cyclesPerRun {
+			err = plain.Floor()
+		}
+		if err != nil || !time.Now().Before(until) {
 			return err
 		}
-		if report.Cycles == cyclesPerRun {
-			if err := report.Floor(); err != nil {
-				return err
-			}
+		txns, err := txntest.Run(ctx, txntest.Options{
+			Target: o, Cycles: cyclesPerRun, Until: until, Seed: seed + run, Libraries: txntest.Libraries(),
+		})
+		kills += txns.Cycles
+		fmt.Printf("kills: %d in all; last run with transactions: %s\n", kills, txns)
+		if err == nil && txns.Cycles == cyclesPerRun {
+			err = txns.Floor()
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
