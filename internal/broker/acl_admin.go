@@ -106,14 +106,15 @@ func (b *Broker) deleteACLs(_ *conn, req *kmsg.DeleteACLsRequest) reply {
 		resp := req.ResponseKind().(*kmsg.DeleteACLsResponse)
 		faults := make([]error, len(req.Filters))
 		gone := make([][]auth.ACL, len(req.Filters))
-		err := b.changeACLs(func(now *auth.ACLs) (*auth.ACLs, error) {
+		err := b.changeACLs(func(before *auth.ACLs) (*auth.ACLs, error) {
+			now := before
 			for i, asked := range req.Filters {
 				f := auth.Filter{
 					Resource: auth.ResourceType(asked.ResourceType), Name: asked.ResourceName, Pattern: auth.PatternType(asked.ResourcePatternType),
 					Principal: asked.Principal, Host: asked.Host, Operation: auth.Operation(asked.Operation), Permission: auth.Permission(asked.PermissionType),
 				}
 				if faults[i] = f.Check(); faults[i] == nil {
-					gone[i] = now.Matching(f)
+					gone[i] = before.Matching(f) // also what another filter removes, as in Kafka
 					now = now.Without(gone[i]...)
 				}
 			}

@@ -57,7 +57,7 @@ func mayFindCoordinator(c *conn, req *kmsg.FindCoordinatorRequest, v *verdict) {
 func mayJoinGroup(c *conn, req *kmsg.JoinGroupRequest, v *verdict) {
 	if !c.mayGroup(auth.Read, req.Group) {
 		resp := req.ResponseKind().(*kmsg.JoinGroupResponse)
-		fillJoin(resp, group.JoinAnswer{MemberID: req.MemberID, Generation: -1})
+		fillJoin(resp, group.JoinAnswer{Generation: -1})
 		resp.ErrorCode = groupDenied
 		v.instead = resp
 	}
@@ -172,7 +172,10 @@ func mayOffsetFetchOne(c *conn, req *kmsg.OffsetFetchRequest, v *verdict) {
 	if !c.mayGroup(auth.Describe, req.Group) {
 		f := kmsg.NewOffsetFetchResponseGroup()
 		f.ErrorCode = groupDenied
-		for _, t := range asked.Topics { // version 1 has a place for errors there only
+		if req.Version >= fetchHasTopLevelError {
+			asked.Topics = nil // version 1 has a place for errors there only
+		}
+		for _, t := range asked.Topics {
 			rt := kmsg.NewOffsetFetchResponseGroupTopic()
 			rt.Topic = t.Topic
 			for _, p := range t.Partitions {

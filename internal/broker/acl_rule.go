@@ -116,7 +116,7 @@ func everybody(*conn, *request, *verdict) {}
 func mayDescribeCluster(c *conn, req *kmsg.DescribeClusterRequest, v *verdict) {
 	if req.IncludeClusterAuthorizedOperations {
 		amend(v, func(resp *kmsg.DescribeClusterResponse) {
-			resp.ClusterAuthorizedOperations = c.operations(clusterOperations, auth.Cluster, auth.ClusterName)
+			resp.ClusterAuthorizedOperations = c.clusterOperations()
 		})
 	}
 }
@@ -125,6 +125,14 @@ func mayDescribeCluster(c *conn, req *kmsg.DescribeClusterRequest, v *verdict) {
 func (c *conn) operations(all []kmsg.ACLOperation, kind auth.ResourceType, name string) int32 {
 	allowed, _ := part(all, func(o kmsg.ACLOperation) bool { return c.may(auth.Operation(o), kind, name) })
 	return allOperations(allowed)
+}
+
+// clusterOperations is operations for the cluster: none, for who may not describe it.
+func (c *conn) clusterOperations() int32 {
+	if !c.mayCluster(auth.Describe) {
+		return 0
+	}
+	return c.operations(clusterOperations, auth.Cluster, auth.ClusterName)
 }
 
 func clusterDenied() (code int16, text *string) {
@@ -169,6 +177,12 @@ func mayDescribeUsers(c *conn, req *kmsg.DescribeUserSCRAMCredentialsRequest, v 
 	if !c.mayCluster(auth.Describe) {
 		resp := req.ResponseKind().(*kmsg.DescribeUserSCRAMCredentialsResponse)
 		resp.ErrorCode, resp.ErrorMessage = clusterDenied()
+		for _, u := range req.Users {
+			r := kmsg.NewDescribeUserSCRAMCredentialsResponseResult()
+			r.User = u.Name
+			r.ErrorCode, r.ErrorMessage = clusterDenied()
+			resp.Results = append(resp.Results, r)
+		}
 		v.instead = resp
 	}
 }

@@ -87,14 +87,14 @@ func (c *conn) describable(topics []kmsg.MetadataResponseTopic) []kmsg.MetadataR
 	return kept
 }
 
-// deniedTopics says no; to an ID it says, as Kafka, that there is none.
+// deniedTopics says no; to an ID without the topic's name.
 func deniedTopics(asked []kmsg.MetadataRequestTopic) []kmsg.MetadataResponseTopic {
 	var topics []kmsg.MetadataResponseTopic
 	for _, a := range asked {
 		t := kmsg.NewMetadataResponseTopic()
 		t.Topic, t.ErrorCode, t.AuthorizedOperations = a.Topic, topicDenied, notAsked
 		if t.TopicID = a.TopicID; topicID(a.TopicID) != (topicID{}) {
-			t.Topic, t.ErrorCode = nil, kerr.UnknownTopicID.Code
+			t.Topic = nil
 		}
 		topics = append(topics, t)
 	}
@@ -103,7 +103,7 @@ func deniedTopics(asked []kmsg.MetadataRequestTopic) []kmsg.MetadataResponseTopi
 
 func (c *conn) tellOperations(ask *kmsg.MetadataRequest, resp *kmsg.MetadataResponse) {
 	if ask.IncludeClusterAuthorizedOperations {
-		resp.AuthorizedOperations = c.operations(clusterOperations, auth.Cluster, auth.ClusterName)
+		resp.AuthorizedOperations = c.clusterOperations()
 	}
 	if !ask.IncludeTopicAuthorizedOperations {
 		return
@@ -135,7 +135,10 @@ func mayListOffsets(c *conn, req *kmsg.ListOffsetsRequest, v *verdict) {
 
 func mayOffsetForLeaderEpoch(c *conn, req *kmsg.OffsetForLeaderEpochRequest, v *verdict) {
 	var denied []kmsg.OffsetForLeaderEpochRequestTopic
-	req.Topics, denied = part(req.Topics, func(t kmsg.OffsetForLeaderEpochRequestTopic) bool { return c.mayTopic(auth.Describe, t.Topic) })
+	replica := c.mayCluster(auth.ClusterAction) // who asks for all topics
+	req.Topics, denied = part(req.Topics, func(t kmsg.OffsetForLeaderEpochRequestTopic) bool {
+		return replica || c.mayTopic(auth.Describe, t.Topic)
+	})
 	amend(v, func(resp *kmsg.OffsetForLeaderEpochResponse) {
 		for _, t := range denied {
 			rt := kmsg.NewOffsetForLeaderEpochResponseTopic()
@@ -175,12 +178,14 @@ func mayDeleteTopics(c *conn, req *kmsg.DeleteTopicsRequest, v *verdict) {
 		r.Topic, r.TopicID, r.ErrorCode, r.ErrorMessage = name, id, topicDenied, textOf(errTopicDenied)
 		denied = append(denied, r)
 	}
-	names, deniedNames := part(req.TopicNames, func(name string) bool { return c.mayTopic(auth.Delete, name) })
+	all := c.mayCluster(auth.Delete)
+	may := func(name string) bool { return all || c.mayTopic(auth.Delete, name) }
+	names, deniedNames := part(req.TopicNames, may)
 	topics, deniedTopics := part(req.Topics, func(t kmsg.DeleteTopicsRequestTopic) bool {
 		if known := c.b.catalog.topics.identified(t.TopicID); known != nil {
-			return c.mayTopic(auth.Delete, string(known.name))
+			return may(string(known.name))
 		}
-		return topicID(t.TopicID) != topicID{} || c.mayTopic(auth.Delete, orEmpty(t.Topic))
+		return topicID(t.TopicID) != topicID{} || may(orEmpty(t.Topic))
 	})
 	req.TopicNames, req.Topics = names, topics
 	for _, name := range deniedNames {

@@ -14,16 +14,19 @@ import (
 	"testing"
 )
 
-// recordFile holds what Apache Kafka 4.3.1 answered to the written scripts, so
+// The records hold what Apache Kafka 4.3.1 answered to the written scripts, so
 // that every run compares with it:
 //
 //	script NAME
 //	step REQUEST
 //	FIELD "VALUE"
-const recordFile = "testdata/conformance/kafka-4.3.1.gz"
+const (
+	plainRecord    = "testdata/conformance/kafka-4.3.1.gz"
+	securityRecord = "testdata/conformance/kafka-4.3.1-security.gz"
+)
 
 // keepRecord replaces the record by what play answers now.
-func keepRecord(t *testing.T, scripts []script, play func(*testing.T, script) []step) {
+func keepRecord(t *testing.T, file string, scripts []script, play func(*testing.T, script) []step) {
 	t.Helper()
 	var text bytes.Buffer
 	packed := gzip.NewWriter(&text)
@@ -39,15 +42,15 @@ func keepRecord(t *testing.T, scripts []script, play func(*testing.T, script) []
 	if err := packed.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(recordFile, text.Bytes(), 0o644); err != nil {
+	if err := os.WriteFile(file, text.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // readRecord gives the recorded answers by script.
-func readRecord(t *testing.T) map[string][]step {
+func readRecord(t *testing.T, file string) map[string][]step {
 	t.Helper()
-	packed, err := os.ReadFile(recordFile)
+	packed, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +72,7 @@ func readRecord(t *testing.T) map[string][]step {
 		default:
 			value, err := strconv.Unquote(rest)
 			if err != nil {
-				t.Fatalf("%s: %q: %v", recordFile, lines.Text(), err)
+				t.Fatalf("%s: %q: %v", file, lines.Text(), err)
 			}
 			all[name][len(all[name])-1].fields[word] = value
 		}

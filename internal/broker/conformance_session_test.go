@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ type session struct {
 	steps []step
 
 	topics map[string]string // topic IDs by their digits
+	addr   string            // for another connection
 	suffix string            // of transactional IDs, which no two sessions share; the transcript leaves it out
 }
 
@@ -133,7 +135,7 @@ func (s *session) record(req kmsg.Request, version int16, resp kmsg.Response) {
 // dropped are the fields in which two right brokers may differ freely.
 var dropped = []string{"UnknownTags", "Version", "ThrottleMillis", "ErrorMessage", "Host", "Port", "Rack", "ClusterID",
 	"AuthorizedOperations", "ClusterAuthorizedOperations", "NodeID", "ControllerID", "Leader", "LeaderEpoch", "Replicas", "ISR",
-	"OfflineReplicas", "LogDir", "Documentation", "ClientHost", "ReplicationFactor", "LastTimestamp", "StartTimestamp"}
+	"OfflineReplicas", "LogDir", "Documentation", "ClientHost", "ReplicationFactor", "LastTimestamp", "StartTimestamp", "Size", "TotalBytes", "UsableBytes", "Dir"}
 
 // named are the ids that a broker makes up.
 var named = []string{"MemberID", "LeaderID", "ProducerID", "TopicID"}
@@ -189,6 +191,23 @@ func learn(s *session, topic, as string) [16]byte {
 	id := send[*kmsg.MetadataResponse](s, 12, req).Topics[0].TopicID
 	s.topics[fmt.Sprint(id)] = as
 	return id
+}
+
+// topicCalled is the ID that learn has named so.
+func (s *session) topicCalled(name string) [16]byte {
+	for _, known := range slices.Sorted(maps.Keys(s.topics)) {
+		if s.topics[known] != name {
+			continue
+		}
+		var id [16]byte
+		for i, digits := range strings.Fields(strings.Trim(known, "[]")) {
+			b, _ := strconv.Atoi(digits)
+			id[i] = byte(b)
+		}
+		return id
+	}
+	s.t.Fatalf("no topic is called %s", name)
+	return [16]byte{}
 }
 
 func (s *session) alias(field, value string) string {

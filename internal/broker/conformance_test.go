@@ -49,11 +49,11 @@ func TestConformance(t *testing.T) {
 	if addr := os.Getenv(kafkaEnv); addr != "" {
 		kafka := live(addr)
 		if os.Getenv(recordEnv) != "" {
-			keepRecord(t, forKafka, kafka)
+			keepRecord(t, plainRecord, forKafka, kafka)
 		}
 		meet(t, ours, peer{name: "kafka", play: kafka, allowed: "kafka.txt", whole: true}, slices.Concat(forKafka, random))
 	}
-	recorded := readRecord(t)
+	recorded := readRecord(t, plainRecord)
 	meet(t, ours, peer{name: "recorded", play: func(t *testing.T, s script) []step { return recorded[s.name] }, allowed: "kafka.txt"}, forKafka)
 }
 

@@ -6,7 +6,7 @@ import (
 	"millrace/internal/group"
 )
 
-var groupOperations = []kmsg.ACLOperation{kmsg.ACLOperationRead, kmsg.ACLOperationDelete, kmsg.ACLOperationDescribe}
+var groupOperations = []kmsg.ACLOperation{kmsg.ACLOperationRead, kmsg.ACLOperationDelete, kmsg.ACLOperationDescribe, kmsg.ACLOperationDescribeConfigs, kmsg.ACLOperationAlterConfigs}
 
 // describeKnowsNoGroup is the first DescribeGroups version that calls a group
 // that does not exist by that name; before, it is just Dead.
