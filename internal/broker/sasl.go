@@ -40,8 +40,8 @@ type session struct {
 	login     *login // nil when nobody asks for a login, and after it
 	encrypted bool
 	dialled   string // the name by which a TLS client reached us, if it says it
-	inside    bool  // made by this process, see Broker.Dial
-	end       error // why the reader must stop once the answer at hand is given
+	inside    bool   // made by this process, see Broker.Dial
+	end       error  // why the reader must stop once the answer at hand is given
 
 	user     atomic.Pointer[string] // who logged in; for those who look from outside
 	stranger *list.Element          // its place among who has not logged in; under Broker.mu
