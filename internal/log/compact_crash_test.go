@@ -38,6 +38,7 @@ type keyedWorld struct {
 	log   *log.Log
 	steps []string
 
+	keys      int
 	producers [2]keyedProducer
 	newest    []byte // the last batch of data of producers[0], and where it is
 	newestAt  record.Offset
@@ -91,6 +92,7 @@ func newKeyedWorld(seed uint64) *keyedWorld {
 	c.LogAppendTime = w.rng.IntN(6) == 0
 	c.TimestampAfterMaxMs = 1 << 40
 	w.model = keyedLog{cfg: c}
+	w.keys = pick(w.rng, 4, 16)
 	for i := range w.producers {
 		w.producers[i].open = -1
 	}
@@ -231,7 +233,7 @@ func (w *keyedWorld) append(kind int) error {
 	}
 	b := batch.NewBuilder(o)
 	for range 1 + w.rng.IntN(4) {
-		r := keyedRecord{offset: a.next, ts: record.Timestamp(w.nowMs - w.rng.Int64N(1000)), key: fmt.Sprint("k", w.rng.IntN(7)), txn: txn, putAtMs: w.nowMs}
+		r := keyedRecord{offset: a.next, ts: record.Timestamp(w.nowMs - w.rng.Int64N(1000)), key: fmt.Sprint("k", w.rng.IntN(w.keys)), txn: txn, putAtMs: w.nowMs}
 		if w.rng.IntN(4) > 0 {
 			r.value = fmt.Appendf(nil, "%d %s", w.rng.IntN(1000), strings.Repeat("v", pick(w.rng, 0, 5, 40, 200)))
 		}

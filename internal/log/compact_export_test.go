@@ -11,5 +11,4 @@ var PlantedCompactionBugs = map[string]func(*Options){
 	"new segment not synced":                func(o *Options) { o.faults.compaction.skipDataSync = true },
 	"names of a swap not synced":            func(o *Options) { o.faults.compaction.skipDirSync = true },
 	"swap undone halfway":                   func(o *Options) { o.faults.compaction.keepCovered = true },
-	"aborted index lost":                    func(o *Options) { o.faults.compaction.loseAborted = true },
 }

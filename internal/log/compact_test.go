@@ -1,8 +1,10 @@
 package log
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -291,4 +293,54 @@ func TestOffsetMap(t *testing.T) {
 	if m.newest([]byte("1")) != -1 || !m.put([]byte("1"), 0) || m.newest([]byte("1")) != 0 {
 		t.Error("a cleared map is not empty, or takes nothing")
 	}
+}
+
+// A pass that the map's size has cut short leaves aborted data behind its end; so
+// the index of aborted transactions must survive it.
+func TestPartialPassKeepsTheAborted(t *testing.T) {
+	for _, lose := range []bool{false, true} {
+		clock := newClock()
+		o := quiet(clock)
+		o.faults.compaction.loseAborted = lose
+		l := create(t, openFS(t, crashfs.New(), o), compactedConfig())
+		for i := range 20 {
+			appendSync(t, l, keyedBatch(t, plain, clock.ms.Load(), put(fmt.Sprint(i/2), "a value")))
+		}
+		first := abortedTxnOf(t, l, clock)
+		appendSync(t, l, keyedBatch(t, plain, clock.ms.Load(), put("0", strings.Repeat("x", 3000))))
+		appendSync(t, l, keyedBatch(t, plain, clock.ms.Load(), put("end", "of the segment")))
+		if err := l.store.checkpointer.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		limit := l.view.Load().segments[1].base
+		pass := compaction{log: l, cfg: l.Config(), nowMs: clock.ms.Load(), keys: newOffsetMap(1), pace: func(int) error { return nil }}
+		end, err := pass.run(limit)
+		if err != nil || end >= first || end == 0 || pass.leftBytes >= pass.readBytes {
+			t.Fatalf("compacted up to %d of %d, %d bytes of %d, %v", end, limit, pass.leftBytes, pass.readBytes, err)
+		}
+		aborted, err := l.Aborted(nil, 0, l.LastStableOffset())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kept := len(aborted) == 1 && aborted[0].First == first; kept == lose {
+			t.Errorf("planted bug %v: aborted are %+v", lose, aborted)
+		}
+	}
+}
+
+func abortedTxnOf(t *testing.T, l *Log, clock *fakeClock) (first record.Offset) {
+	t.Helper()
+	b := keyedBatch(t, batch.BuilderOptions{ProducerID: 5, Transactional: true}, clock.ms.Load(), put("0", "aborted"))
+	a, err := l.Append(b, AppendOptions{Sync: true, Txn: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := l.AppendMarker(Marker{ProducerID: 5, TransactionVersion: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Wait(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return a.Base
 }
