@@ -30,7 +30,12 @@ type login struct {
 	mechanism auth.Mechanism
 	raw       bool        // after SaslHandshake v0 tokens come without a header (W6)
 	scram     *auth.Scram // nil for PLAIN
+	requests  int         // so far, tokens without a header not counted: they are one or two
 }
+
+// maxLoginRequests bounds what a client may ask before it has logged in. A login
+// takes four requests.
+const maxLoginRequests = 32
 
 // session is a connection's part in security: who the client is, and how far it
 // has come with proving it. Both belong to the connection's reader until the
@@ -77,7 +82,13 @@ func (c *conn) expectsToken() bool { return c.login != nil && c.login.raw }
 // mayAsk refuses what only comes after the login. Kafka closes the connection,
 // too: it has no error code that every answer could carry.
 func (c *conn) mayAsk(key int16) error {
-	if c.login == nil || beforeLogin(key) {
+	if c.login == nil {
+		return nil
+	}
+	if c.login.requests++; c.login.requests > maxLoginRequests {
+		return fmt.Errorf("%w: %d requests came before the login", errNotLoggedIn, c.login.requests)
+	}
+	if beforeLogin(key) {
 		return nil
 	}
 	return fmt.Errorf("%w: a %s request came before the login: this listener asks for one, set security.protocol to SASL_PLAINTEXT or SASL_SSL in the client", errNotLoggedIn, wire.Name(key))

@@ -132,15 +132,29 @@ func TestNothingBeforeTheLogin(t *testing.T) {
 	c.expectClosed(t.Name())
 }
 
-// A login that has not come to its end in time is cut off, however busy the client is.
+// A login that has not come to its end in time is cut off, wherever it stands.
 func TestLoginHasADeadline(t *testing.T) {
 	n := serveSecured(t, broker.Config{LoginTimeout: 200 * time.Millisecond})
+	silent, begun := dial(t, n.addr), dial(t, n.addr)
+	begun.expectAlive()
+	req := kmsg.NewPtrSASLHandshakeRequest()
+	req.Mechanism = "PLAIN"
+	call[*kmsg.SASLHandshakeResponse](begun, 0, req)
+	silent.expectClosed("a silent client")
+	begun.expectClosed("a client in the middle of its login")
+}
+
+// A client that only asks for versions, as fast as it can, is cut off as well.
+func TestLoginHasABound(t *testing.T) {
+	n := serveSecured(t, broker.Config{})
 	c := dial(t, n.addr)
-	for {
-		req := kmsg.NewPtrApiVersionsRequest()
-		c.send(0, req)
+	for asked := 0; ; asked++ {
+		c.send(0, kmsg.NewPtrApiVersionsRequest())
 		if _, err := c.nextFrame(); err != nil {
-			return // the test's own deadline bounds the wait
+			if asked != 32 {
+				t.Errorf("cut off after %d requests", asked)
+			}
+			return
 		}
 	}
 }
