@@ -53,6 +53,13 @@ type Record struct {
 	Offset     int64
 	Timestamp  time.Time
 	Key, Value []byte // nil is null
+	Headers    []Header
+}
+
+// Header is one header of a record.
+type Header struct {
+	Key   string
+	Value []byte
 }
 
 const batchHeader = 61
@@ -141,8 +148,9 @@ func (b Batch) parseRecord(body []byte) (Record, error) {
 		return Record{}, broken
 	}
 	key, rest, okKey := varintBytes(body[n:])
-	value, _, okValue := varintBytes(rest)
-	if !okKey || !okValue {
+	value, rest, okValue := varintBytes(rest)
+	headers, okHeaders := parseHeaders(rest)
+	if !okKey || !okValue || !okHeaders {
 		return Record{}, broken
 	}
 	return Record{
@@ -150,7 +158,25 @@ func (b Batch) parseRecord(body []byte) (Record, error) {
 		Timestamp: time.UnixMilli(b.BaseTimestamp + timeDelta),
 		Key:       key,
 		Value:     value,
+		Headers:   headers,
 	}, nil
+}
+
+func parseHeaders(b []byte) (all []Header, ok bool) {
+	count, n := binary.Varint(b)
+	if n <= 0 || count < 0 || count > int64(len(b)) {
+		return nil, false
+	}
+	b = b[n:]
+	for range count {
+		key, rest, okKey := varintBytes(b)
+		value, rest, okValue := varintBytes(rest)
+		if !okKey || !okValue {
+			return nil, false
+		}
+		all, b = append(all, Header{string(key), value}), rest
+	}
+	return all, len(b) == 0
 }
 
 // varintBytes reads a zigzag length and so many bytes; -1 is null.

@@ -130,11 +130,16 @@ func (c *Conn) Served() (map[int16]Versions, error) {
 
 // CreateTopic creates a topic with the given configs, name and value in turn.
 func (c *Conn) CreateTopic(topic string, partitions int, configs ...string) error {
+	return c.CreateReplicated(topic, partitions, 1, configs...)
+}
+
+// CreateReplicated is CreateTopic with copies on several brokers.
+func (c *Conn) CreateReplicated(topic string, partitions int, replicas int16, configs ...string) error {
 	var w writer
 	w.int32(1)
 	w.string(topic)
 	w.int32(int32(partitions))
-	w.int16(1)
+	w.int16(replicas)
 	w.int32(0) // no manual assignment
 	w.int32(int32(len(configs) / 2))
 	for i := 0; i+1 < len(configs); i += 2 {

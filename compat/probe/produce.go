@@ -48,11 +48,11 @@ const transactional = 0x10
 
 func buildBatch(at time.Time, records []Record, s Sequence, attributes int16) []byte {
 	var w writer
-	w.int64(0) // base offset: the broker's to set
-	w.int32(0) // length, below
-	w.int32(0) // leader epoch
-	w.int8(2)  // magic
-	w.int32(0) // checksum, below
+	w.int64(0)          // base offset: the broker's to set
+	w.int32(0)          // length, below
+	w.int32(0)          // leader epoch
+	w.int8(2)           // magic
+	w.int32(0)          // checksum, below
 	w.int16(attributes) // no compression, create time
 	w.int32(int32(len(records) - 1))
 	now := at.UnixMilli()

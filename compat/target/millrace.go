@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,10 +25,11 @@ func Binary() string {
 }
 
 func (b *Broker) millraceArgv() []string {
-	argv := []string{Binary(), "serve",
-		"--kafka-addr", b.Addr,
-		"--http-addr", strings.TrimPrefix(b.HTTP, "http://"),
-		"--data-dir", b.DataDir}
+	where := []string{"--http-addr", strings.TrimPrefix(b.HTTP, "http://"), "--data-dir", b.DataDir}
+	if b.options.Brokers != "" {
+		return slices.Concat([]string{Binary(), "run", "--brokers", b.options.Brokers}, where, b.options.Args)
+	}
+	argv := append([]string{Binary(), "serve", "--kafka-addr", b.Addr}, where...)
 	if b.options.Secured {
 		argv = append(argv, b.millraceSecurity()...)
 	}
@@ -71,7 +73,7 @@ func (b *Broker) parseReady(line string) error {
 		}
 	}
 	var faults []error
-	if found["kafka"] != b.Addr {
+	if b.options.Brokers == "" && found["kafka"] != b.Addr {
 		faults = append(faults, fmt.Errorf("kafka=%s, want %s", found["kafka"], b.Addr))
 	}
 	if found["http"] != b.HTTP {

@@ -46,6 +46,9 @@ type Options struct {
 	Dir string
 	// Args are added to the command line of `millrace serve`.
 	Args []string
+	// Brokers makes a Millrace without a broker of its own, `millrace run`, which
+	// works on that Kafka cluster.
+	Brokers string
 	// Properties are added to Kafka's server.properties, one per line.
 	Properties []string
 	// Secured asks clients to log in, on a listener in clear and on one over TLS.

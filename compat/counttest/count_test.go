@@ -1,0 +1,58 @@
+package counttest
+
+import (
+	"cmp"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"millrace/compat/foreign"
+)
+
+func number(t *testing.T, name string, unset uint64) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(cmp.Or(os.Getenv(name), strconv.FormatUint(unset, 10)), 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// count runs as many cycles as wanted, or fewer where CYCLES shortens all.
+func count(t *testing.T, o Options) {
+	t.Helper()
+	o.Cycles = max(5, int(uint64(o.Cycles)*min(200, number(t, "CYCLES", 200))/200))
+	o.Seed, o.Log = number(t, "SEED", uint64(time.Now().UnixNano())), os.Stdout
+	report, err := Run(t.Context(), o)
+	t.Log(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := report.Floor(o.Cycles); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestEmbedded is the promise on one machine: 100 kills and pauses of broker and
+// job in one process, and every number is right.
+func TestEmbedded(t *testing.T) { count(t, Options{Cycles: 100}) }
+
+// TestCluster is the promise on a cluster: 50 kills and pauses of three instances
+// and of the three Kafka brokers under them.
+func TestCluster(t *testing.T) {
+	if _, _, err := foreign.Kafka(); err != nil {
+		foreign.LeaveOut("the count on a Kafka cluster", err)
+		t.Skipf("LEFT OUT: %v", err)
+	}
+	count(t, Options{Cluster: true, Cycles: 50})
+}
+
+// TestMain names what was left out; STRICT=1 makes that a failure.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if foreign.PrintLeftOut(os.Stdout) > 0 && os.Getenv("STRICT") == "1" && code == 0 {
+		code = 1
+	}
+	os.Exit(code)
+}
