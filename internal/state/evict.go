@@ -1,8 +1,6 @@
 package state
 
-import (
-	"math/bits"
-)
+import "math/bits"
 
 // Evict implements [Table]. Rows that are dirty, in a flush, or open stay, as
 // does a key that is new: it costs little, and its absence is knowledge too.
@@ -10,6 +8,7 @@ import (
 // The table is built anew with what stays. That costs about what it took to
 // read the rest, and gives the memory back in one piece: so evict seldom and much.
 func (t *Keyed[K, A]) Evict(target int64) {
+	t.trim()
 	size := t.CacheBytes()
 	if size <= target || t.rows.n == 0 || t.spec.Backing == nil {
 		return
@@ -21,6 +20,19 @@ func (t *Keyed[K, A]) Evict(target int64) {
 	t.rebuild(func(r *row[A]) bool {
 		return r.open < 0 && r.state&onDisk != 0 && r.state&(isDirty|inFlush) == 0 && t.ageClass(r) >= oldest
 	})
+}
+
+// trim gives back what lists have grown to and do not hold now.
+func (t *Keyed[K, A]) trim() {
+	if len(t.open) == 0 {
+		t.open = nil
+	}
+	if len(t.dirty) == 0 {
+		t.dirty = nil
+	}
+	if len(t.flushing) == 0 {
+		t.flushing = nil
+	}
 }
 
 // ageClass is the order of magnitude of the number of commits since a row's use.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -260,10 +261,14 @@ func (m *Memory) add(o Memory) {
 func (t *task) Stats() Stats {
 	s := t.kept
 	s.DeadLetters = maps.Clone(s.DeadLetters)
+	least := record.Timestamp(math.MaxInt64)
 	for _, g := range t.gauges {
-		if g.kept != noMark && (s.Watermark == record.NoTimestamp || g.kept < s.Watermark) {
-			s.Watermark, s.HeldBy = g.kept, g.heldBy
+		if g.kept < least {
+			least, s.HeldBy = g.kept, g.heldBy
 		}
+	}
+	if len(t.gauges) > 0 && least != noMark {
+		s.Watermark = least
 	}
 	return s
 }

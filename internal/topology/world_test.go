@@ -346,7 +346,7 @@ func lines(all []entry, show func(entry) string) (text []string) {
 	return text
 }
 
-func same[T any](t *testing.T, what string, got, want T) {
+func same(t *testing.T, what string, got, want any) {
 	t.Helper()
 	if g, w := fmt.Sprint(got), fmt.Sprint(want); g != w {
 		t.Errorf("%s:\n got %s\nwant %s", what, g, w)
