@@ -17,6 +17,7 @@ const (
 	exitNotFound    = 3
 	exitRefused     = 4
 	exitUnreachable = 5
+	exitDiffers     = 6   // a check failed
 	exitInterrupted = 130 // a second signal
 )
 
@@ -74,12 +75,15 @@ func faultOf(err error) *fault {
 func clientFault(err error) *fault {
 	topic, noTopic := errors.AsType[client.UnknownTopicError](err)
 	group, noGroup := errors.AsType[client.UnknownGroupError](err)
+	transaction, noTransaction := errors.AsType[client.UnknownTransactionError](err)
 	property, noProperty := errors.AsType[*client.UnknownPropertyError](err)
 	switch {
 	case noTopic:
 		return &fault{code: "E1203", exit: exitNotFound, what: topic.Error(), fix: "millrace topics list", err: err}
 	case noGroup:
 		return &fault{code: "E1204", exit: exitNotFound, what: group.Error(), fix: "millrace groups list", err: err}
+	case noTransaction:
+		return &fault{code: "E1209", exit: exitNotFound, what: transaction.Error(), fix: "millrace txn list", err: err}
 	case noProperty:
 		return &fault{code: "E1004", exit: exitUsage, fix: "remove or correct " + property.Key, err: err}
 	case errors.Is(err, client.ErrTopicExists):

@@ -46,7 +46,7 @@ func (a *app) rootCommand() *cobra.Command {
 	addTo(root, "server", a.serveCommand(), a.demoCommand())
 	addTo(root, "data", a.produceCommand(), a.consumeCommand(), a.importCommand())
 	addTo(root, "results", a.queryCommand())
-	addTo(root, "admin", a.topicsCommand(), a.groupsCommand(), a.usersCommand(), a.aclsCommand())
+	addTo(root, "admin", a.topicsCommand(), a.groupsCommand(), a.txnCommand(), a.usersCommand(), a.aclsCommand())
 	root.AddCommand(a.versionCommand())
 	return root
 }

@@ -51,6 +51,7 @@ func TestScripts(t *testing.T) {
 			"await":    scriptAwait,
 			"get":      scriptGet,
 			"damage":   scriptDamage,
+			"hang":     scriptHang,
 
 			"certificate": scriptCertificate,
 		},
