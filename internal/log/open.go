@@ -244,10 +244,7 @@ func (l *Log) recover(found dirFiles, o opening, report *PartitionReport) error 
 	if err := s.removeOrphans(found.orphans); err != nil {
 		return err
 	}
-	known := o.points[l.tp] // 0 when unknown
-	if err := s.remove(min(start, known)); err != nil {
-		return err
-	}
+	deleted := s.setAside(start)
 	if len(s.segments) > 0 {
 		if err := s.run(); err != nil {
 			return err
@@ -261,24 +258,28 @@ func (l *Log) recover(found dirFiles, o opening, report *PartitionReport) error 
 		return err
 	}
 	l.open(s, start)
-	if err := l.restoreProducers(found.snapshots, known); err != nil {
+	known := o.points[l.tp] // 0 when unknown
+	if err := l.restoreProducers(found.snapshots, known, deleted); err != nil {
 		return err
 	}
-	l.startAt(start) // what is above the recovery point was still needed for the producers
+	for _, seg := range deleted {
+		seg.retire()
+		if err := seg.removeFiles(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// remove removes segments that lie wholly below the given offset: a crash came
-// between the checkpoint of the log start and their removal.
-func (s *scan) remove(below record.Offset) error {
-	for len(s.segments) > 1 && s.segments[1].base <= below {
-		s.segments[0].retire()
-		if err := s.segments[0].removeFiles(); err != nil {
-			return err
-		}
-		s.segments = s.segments[1:]
+// setAside takes out the segments that lie wholly below the log start: a crash
+// came before their removal, and some between them may be gone.
+func (s *scan) setAside(start record.Offset) (deleted []*segment) {
+	n := 0
+	for n+1 < len(s.segments) && s.segments[n+1].base <= start {
+		n++
 	}
-	return nil
+	deleted, s.segments = s.segments[:n:n], s.segments[n:]
+	return deleted
 }
 
 // finish makes sure that there is a segment to append to, and that the next

@@ -16,12 +16,18 @@ import (
 // Each checkpoint leaves a snapshot behind if the state has changed, so a sound
 // newest snapshot holds for the recovery point too, and no snapshot at all means
 // that there was no producer below it.
-func (l *Log) restoreProducers(snapshots []record.Offset, point record.Offset) error {
+//
+// Deleted segments that are still there count too, above the recovery point: they
+// may hold the marker of a transaction that is open in the snapshot.
+func (l *Log) restoreProducers(snapshots []record.Offset, point record.Offset, deleted []*segment) error {
 	if l.store.opts.faults.forgetProducers {
 		return nil
 	}
 	from, err := l.loadSnapshot(snapshots, point)
 	if err != nil {
+		return err
+	}
+	if err := l.replayDeleted(deleted, from); err != nil {
 		return err
 	}
 	from = max(from, l.view.Load().segments[0].base) // below the log start too: what is deleted may be in an open transaction
@@ -137,6 +143,43 @@ func (l *Log) replay(from record.Offset, state *producers) error {
 	return r.run()
 }
 
+// replayDeleted adds the batches from the given offset on of segments that nobody
+// reads any more. Each is proven, and damage ends its segment: nobody has promised
+// that these bytes were synced, but that what was deleted is.
+func (l *Log) replayDeleted(deleted []*segment, from record.Offset) error {
+	r := replay{log: l, producers: &l.appender.producers, from: from, to: l.view.Load().segments[0].base, deleted: true}
+	r.nowMs = l.store.opts.Now().UnixMilli()
+	for _, seg := range deleted {
+		if err := r.deletedSegment(seg); err != nil {
+			return fmt.Errorf("producers of %s: %w", seg.path(dataFile), err)
+		}
+	}
+	return nil
+}
+
+func (r *replay) deletedSegment(seg *segment) error {
+	f, err := seg.openData()
+	if err != nil {
+		return err
+	}
+	defer seg.data.release()
+	c := newCursor(f, r.log.epochs.Load(), 0, seg.base, seg.size.Load())
+	defer c.close()
+	for {
+		h, err := c.proven()
+		if err == errEnd || isBad(err) {
+			return nil
+		}
+		if err == nil {
+			_, err = r.visit(f, h, c.pos)
+		}
+		if err != nil {
+			return err
+		}
+		c.pass(h)
+	}
+}
+
 // replay repeats on the state of the producers, and on the indexes of aborted
 // transactions, what the batches of a range did to them.
 type replay struct {
@@ -144,6 +187,7 @@ type replay struct {
 	producers *producers
 	open      unstableSet
 	from, to  record.Offset
+	deleted   bool // the batches are: their aborted transactions are nobody's business
 	nowMs     int64
 }
 
@@ -188,15 +232,20 @@ func (r *replay) segment(v *view, i int) error {
 	}
 	defer seg.data.release()
 	return r.log.each(v, i, f, timeEntry{ts: noTimestamp, last: r.from}, func(h batch.Header, position int64) (bool, error) {
-		if h.BaseOffset < r.from { // also when the walk had to start again
-			return false, nil
-		}
-		if h.BaseOffset >= r.to {
-			return true, nil
-		}
-		r.from = h.LastOffset() + 1
-		return false, r.add(f, h, position)
+		return r.visit(f, h, position)
 	})
+}
+
+// visit repeats one batch, unless it lies outside of the range.
+func (r *replay) visit(f vfs.File, h batch.Header, position int64) (done bool, err error) {
+	if h.BaseOffset < r.from { // also when the walk had to start again
+		return false, nil
+	}
+	if h.BaseOffset >= r.to {
+		return true, nil
+	}
+	r.from = h.LastOffset() + 1
+	return false, r.add(f, h, position)
 }
 
 func (r *replay) add(f vfs.File, h batch.Header, position int64) error {
@@ -226,7 +275,7 @@ func (r *replay) add(f vfs.File, h batch.Header, position int64) error {
 // end repeats a marker.
 func (r *replay) end(m Marker, at record.Offset) error {
 	first := r.producers.ended(m, r.nowMs)
-	if first == noTxn {
+	if first == noTxn || r.deleted {
 		return nil
 	}
 	stable := r.open.without(first, at+1)

@@ -210,23 +210,13 @@ func (s *Store) advance(starts map[*Log]record.Offset) error {
 // transaction for open whose marker is gone.
 func (s *Store) keepProducers(starts map[*Log]record.Offset) error {
 	for l, start := range starts {
-		if l.needsItsBatches(start) {
-			return s.checkpointer.checkpoint()
+		v := l.view.Load()
+		if start < v.segments[0].base || int64(v.segments[v.at(start)].base) <= l.checkpointed.Load() {
+			continue
 		}
+		return s.checkpointer.checkpoint()
 	}
 	return nil
-}
-
-// needsItsBatches says that only segments below start know of something that
-// producers did.
-func (l *Log) needsItsBatches(start record.Offset) bool {
-	v := l.view.Load()
-	if start < v.segments[0].base || int64(v.segments[v.at(start)].base) <= l.checkpointed.Load() {
-		return false
-	}
-	l.appender.Lock()
-	defer l.appender.Unlock()
-	return l.appender.producers.changed
 }
 
 // writeStarts makes the log starts durable, with the given changes.
