@@ -34,8 +34,9 @@ type SessionConfig struct {
 	// Default 10s, as Kafka Streams.
 	TransactionTimeout time.Duration
 	// SessionTimeout is how long a silent member stays in the group.
-	// RebalanceTimeout is how long members may take to give up partitions.
-	// Defaults 10s and 60s.
+	// RebalanceTimeout is how long the group waits for a member to join again;
+	// members do so by themselves, whatever their tasks do. Defaults 10s, and
+	// the session timeout.
 	SessionTimeout   time.Duration
 	RebalanceTimeout time.Duration
 	// FetchBytes bounds what is fetched ahead of Poll. Default 32 MiB.
@@ -45,7 +46,7 @@ type SessionConfig struct {
 func (s SessionConfig) withDefaults() SessionConfig {
 	defaultTo(&s.TransactionTimeout, 10*time.Second)
 	defaultTo(&s.SessionTimeout, 10*time.Second)
-	defaultTo(&s.RebalanceTimeout, time.Minute)
+	defaultTo(&s.RebalanceTimeout, s.SessionTimeout)
 	defaultTo(&s.FetchBytes, 32<<20)
 	return s
 }

@@ -163,6 +163,9 @@ func (s *Session) fault(tp record.TopicPartition, err error) error {
 		return nil
 	}
 	if group, ok := errors.AsType[*kgo.ErrGroupSession](err); ok {
+		if refused, answered := errors.AsType[*kerr.Error](group.Err); !answered || refused.Retriable || isAny(group.Err, kerr.UnknownMemberID, kerr.IllegalGeneration) {
+			return nil // franz-go joins again by itself
+		}
 		return fmt.Errorf("consumer group %q: %w", s.session.Group, s.translate(group.Err))
 	}
 	return fmt.Errorf("read %s: %w", tp, s.translate(err))

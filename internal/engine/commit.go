@@ -27,19 +27,28 @@ func (in *instance) commit(ctx context.Context) error {
 		return in.giveUp(err)
 	}
 	in.options.faults.reach(afterPrepare)
+	if in.options.faults.flushOpen {
+		in.leak(tasks)
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.patience())
 	defer cancel()
-	if err := in.session.Flush(ctx); err != nil {
+	if err := in.waiting(func() error { return in.session.Flush(ctx) }); err != nil {
 		return err
 	}
 	if err := in.session.Failed(); err != nil {
 		return in.abandon(ctx, err)
 	}
 	in.options.faults.reach(afterSent)
+	positions := in.positions(tasks)
 	if in.options.faults.applyEarly {
 		in.apply(tasks)
+		in.flushAll(tasks)
 	}
-	committed, err := in.session.Commit(ctx, in.positions(tasks))
+	var committed bool
+	err := in.waiting(func() (err error) {
+		committed, err = in.session.Commit(ctx, positions)
+		return err
+	})
 	in.options.faults.reach(afterEnd)
 	if !committed && !in.options.faults.guessCommitted {
 		return in.resolve(ctx, err)
@@ -53,7 +62,7 @@ func (in *instance) commit(ctx context.Context) error {
 	}
 	now := in.options.Now()
 	in.limits = in.limits.adapt(*in.options, now.Sub(began))
-	in.engine.metrics.committed(tasks, in.open.records, now.Sub(began))
+	in.engine.metrics.committed(in.open.records, now.Sub(began))
 	in.open = opened{}
 	in.engine.committed(now)
 	return in.afterCommit(now)
@@ -90,7 +99,7 @@ func (in *instance) apply(tasks []*task) {
 
 // abandon aborts the open transaction, for a reason that is known.
 func (in *instance) abandon(ctx context.Context, why error) error {
-	if err := in.session.Abort(ctx); err != nil {
+	if err := in.waiting(func() error { return in.session.Abort(ctx) }); err != nil {
 		why = fmt.Errorf("%w; %w", why, err)
 	}
 	return in.resolve(ctx, why)
@@ -105,12 +114,16 @@ func (in *instance) resolve(ctx context.Context, why error) error {
 	in.engine.metrics.aborts.Inc()
 	in.options.Logger.Info("a transaction was not committed: its outcome is asked for", "job", in.options.Plan.App, "err", why)
 	in.options.faults.reach(beforeSettle)
-	if err := in.session.Settle(ctx); err != nil {
+	if err := in.waiting(func() error { return in.session.Settle(ctx) }); err != nil {
 		return err
 	}
 	in.options.faults.reach(afterSettle)
 	tasks := in.running()
-	committed, err := in.session.Committed(ctx, in.partitionsOfTasks(tasks))
+	var committed map[record.TopicPartition]client.Position
+	err := in.waiting(func() (err error) {
+		committed, err = in.session.Committed(ctx, in.partitionsOfTasks(tasks))
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -201,9 +214,7 @@ func (in *instance) afterCommit(now time.Time) error {
 		dirty, cache = dirty+m.DirtyBytes, cache+m.CacheBytes
 	}
 	if dirty > in.options.dirtyBytes() || cache > in.options.tableBytes() {
-		for _, t := range tasks {
-			in.flush(t, now)
-		}
+		in.flushAll(tasks)
 	}
 	if over := cache - in.options.tableBytes(); over > 0 {
 		for _, t := range tasks {
@@ -213,6 +224,13 @@ func (in *instance) afterCommit(now time.Time) error {
 	}
 	in.engine.metrics.memory.Set(float64(cache))
 	return nil
+}
+
+func (in *instance) flushAll(tasks []*task) {
+	now := in.options.Now()
+	for _, t := range tasks {
+		in.flush(t, now)
+	}
 }
 
 // evict makes the tables give up clean entries down to a share of their size.

@@ -1,3 +1,5 @@
+//go:build synctests
+
 package engine
 
 import (
@@ -6,12 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"millrace/internal/topology"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var plans = map[string]func(string) topology.Plan{"keyed": keyedPlan, "rekeyed": rekeyPlan}
 

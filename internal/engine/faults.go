@@ -6,23 +6,29 @@ type faults struct {
 	// at is called at each step of the protocol, see the points below.
 	at func(point)
 
-	applyEarly       bool // tables move before the commit is known
-	guessAborted     bool // an unknown outcome is taken for an abort
-	guessCommitted   bool // an unknown outcome is taken for a commit
-	flushOpen        bool // open values reach the disk (KAFKA-20685)
-	restoreOneShort  bool // a restore stops one record early
-	offsetsApart     bool // input offsets are committed outside of the transaction
-	outputApart      bool // dead letters are sent outside of the transaction
-	unfenced         bool // offsets carry no member id and generation
-	readEndFirst     bool // the end of the changelog is asked for before the offsets
-	unchecked        bool // the start does not hold state against offsets
-	positionAhead    bool // the position is stored before the entries
-	keepAfterRevoked bool // a transaction goes on although partitions were revoked
+	applyEarly      bool // tables and disk move before the commit is known
+	guessAborted    bool // an unknown outcome is taken for an abort
+	guessCommitted  bool // an unknown outcome is taken for a commit
+	flushOpen       bool // open values reach the disk (KAFKA-20685)
+	restoreOneShort bool // a restore stops one record early
+	readEndFirst    bool // the end of the changelog is asked for before the offsets
+	positionAhead   bool // the position reaches the disk before the entries
 }
 
 func (f *faults) reach(p point) {
 	if f.at != nil {
 		f.at(p)
+	}
+}
+
+// leak is the bug flushOpen.
+func (in *instance) leak(tasks []*task) {
+	for _, t := range tasks {
+		f := in.db.NewFlush()
+		for _, s := range t.stores {
+			_ = s.table.Changes(f.To(s.part).Put)
+		}
+		_ = f.Apply()
 	}
 }
 

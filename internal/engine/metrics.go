@@ -46,7 +46,7 @@ func newMetrics(r prometheus.Registerer, job string, e *Engine) *metrics {
 }
 
 // committed counts one commit.
-func (m *metrics) committed(_ []*task, records int64, took time.Duration) {
+func (m *metrics) committed(records int64, took time.Duration) {
 	m.records.Add(float64(records))
 	m.commits.Observe(took.Seconds())
 }

@@ -1,3 +1,5 @@
+//go:build synctests
+
 package engine
 
 import (
@@ -15,12 +17,9 @@ import (
 // broker sees it, or its answer after the broker has acted.
 type network struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// strike decides what happens to a request of an API key. It must not block.
-	strike func(key int16) strike
-	// die takes the whole machine down.
-	die func()
 
 	mu    sync.Mutex
+	fault func(key int16) (strike, func())
 	dead  bool
 	conns map[*faultyConn]bool
 }
@@ -35,9 +34,28 @@ const (
 	slow             // the answer takes two seconds
 	dieBefore        // the machine goes down before the request is sent
 	dieAfter         // the machine goes down when the broker has acted
+	lie              // EndTxn only: the broker acts and answers UNKNOWN_SERVER_ERROR
 )
 
 var errCut = errors.New("the network was cut")
+
+// arm sets what decides the fate of each request by its API key; it must not
+// block. With dieBefore and dieAfter comes what takes the machine down.
+func (n *network) arm(fault func(key int16) (strike, func())) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.fault = fault
+}
+
+func (n *network) strike(key int16) (strike, func()) {
+	n.mu.Lock()
+	fault := n.fault
+	n.mu.Unlock()
+	if fault == nil {
+		return pass, nil
+	}
+	return fault(key)
+}
 
 func (n *network) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	n.mu.Lock()
@@ -50,7 +68,7 @@ func (n *network) Dial(ctx context.Context, network, address string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	f := &faultyConn{Conn: c, network: n, lost: make(map[int32]bool), late: make(map[int32]bool), last: make(map[int32]bool)}
+	f := &faultyConn{Conn: c, network: n, lost: make(map[int32]bool), late: make(map[int32]bool), last: make(map[int32]func()), lies: make(map[int32]bool)}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.dead {
@@ -89,17 +107,19 @@ type faultyConn struct {
 	mu   sync.Mutex
 	lost map[int32]bool // correlation ids whose answers are lost
 	late map[int32]bool
-	last map[int32]bool // with whose answers the machine goes down
-	rest []byte // of an answer that was read but not handed on yet
+	last map[int32]func() // with whose answers the machine goes down
+	lies map[int32]bool   // that answer UNKNOWN_SERVER_ERROR
+	rest []byte           // of an answer that was read but not handed on yet
 }
 
 // Write takes whole requests: franz-go writes each in one call.
 func (c *faultyConn) Write(b []byte) (int, error) {
-	if c.network.strike == nil || len(b) < 12 {
+	if len(b) < 12 {
 		return c.Conn.Write(b)
 	}
 	key, correlation := int16(binary.BigEndian.Uint16(b[4:])), int32(binary.BigEndian.Uint32(b[8:]))
-	switch c.network.strike(key) {
+	how, die := c.network.strike(key)
+	switch how {
 	case cutBefore:
 		_ = c.Conn.Close()
 		return 0, errCut
@@ -108,10 +128,14 @@ func (c *faultyConn) Write(b []byte) (int, error) {
 	case slow:
 		c.mark(c.late, correlation)
 	case dieBefore:
-		c.network.die()
+		die()
 		return 0, errCut
 	case dieAfter:
-		c.mark(c.last, correlation)
+		c.mu.Lock()
+		c.last[correlation] = die
+		c.mu.Unlock()
+	case lie:
+		c.mark(c.lies, correlation)
 	}
 	return c.Conn.Write(b)
 }
@@ -148,13 +172,16 @@ func (c *faultyConn) answer() ([]byte, error) {
 	}
 	correlation := int32(binary.BigEndian.Uint32(head[4:]))
 	c.mu.Lock()
-	lost, late, last := c.lost[correlation], c.late[correlation], c.last[correlation]
+	lost, late, last, lies := c.lost[correlation], c.late[correlation], c.last[correlation], c.lies[correlation]
 	c.mu.Unlock()
 	if late {
 		time.Sleep(2 * time.Second) // of the bubble's clock
 	}
-	if last {
-		c.network.die()
+	if lies { // behind size 4, correlation id 4, tags 1 and throttle time 4
+		binary.BigEndian.PutUint16(answer[13:], 0xffff)
+	}
+	if last != nil {
+		last()
 		return nil, errCut
 	}
 	if lost {

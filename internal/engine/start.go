@@ -20,6 +20,7 @@ func (in *instance) changes(ctx context.Context) error {
 		if e.Kind == client.Assigned {
 			var units []*unit
 			for _, key := range keys {
+				in.giveAway(key, client.Lost) // if franz-go did not say that it was lost
 				u := &unit{key: key}
 				in.units[key] = u
 				units = append(units, u)
@@ -302,13 +303,11 @@ func (s *starter) task(u *unit, sub *topology.Sub) (*task, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !s.in.options.faults.unchecked {
-			if err := checkState(spec, c, committed, p, ids); err != nil {
-				return nil, err
-			}
+		if err := checkState(spec, c, committed, p, ids); err != nil {
+			return nil, err
 		}
 		if progress = nil; c != nil {
-			progress, t.last = c.progress, *c
+			progress, t.last = c.progress, c
 		}
 		backing, err := ts.part.NewReader()
 		if err != nil {

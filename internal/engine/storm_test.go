@@ -1,3 +1,5 @@
+//go:build synctests
+
 package engine
 
 import (
@@ -61,7 +63,7 @@ func (s *storm) arm(n *node) {
 		s.count.hit(what)
 		n.kill(percent, rng)
 	}
-	n.network.strike, n.network.die = nil, nil
+	n.network.arm(nil)
 	n.faults.at = nil
 	if s.rng.IntN(3) == 0 {
 		at := points[s.rng.IntN(len(points))]
@@ -77,17 +79,19 @@ func (s *storm) arm(n *node) {
 		key = []int16{0, 22, 26, 28}[s.rng.IntN(4)] // the heart of it
 	}
 	how := []strike{cutBefore, cutAfter, slow, dieBefore, dieAfter}[s.rng.IntN(5)]
+	if key == 26 && s.rng.IntN(2) == 0 {
+		how = lie
+	}
 	what := fmt.Sprintf("request %d, fault %d", key, how)
-	n.network.die = func() { die(what) }
-	n.network.strike = func(k int16) strike {
+	n.network.arm(func(k int16) (strike, func()) {
 		if k != key || after.Add(-1) != 0 {
-			return pass
+			return pass, nil
 		}
 		if how != dieBefore && how != dieAfter {
 			s.count.hit(what)
 		}
-		return how
-	}
+		return how, func() { die(what) }
+	})
 }
 
 // run is the whole storm; it returns what was wrong at its end.
@@ -99,15 +103,15 @@ func (s *storm) run() (wrong []string) {
 		n.start()
 	}
 	for range 12 {
-		for range s.rng.IntN(3) {
+		for range 10 {
 			p := s.rng.Int32N(partitions)
-			s.send(p, s.events(p, 1+s.rng.IntN(15))...)
+			s.send(p, s.events(p, 1+s.rng.IntN(4))...)
+			time.Sleep(time.Duration(s.rng.IntN(200)) * time.Millisecond)
 		}
-		time.Sleep(time.Duration(s.rng.IntN(400)) * time.Millisecond)
 		s.disturb(s.instances[s.rng.IntN(len(s.instances))])
 	}
 	for _, n := range s.instances { // calm
-		n.network.strike, n.network.die = nil, nil
+		n.network.arm(nil)
 		s.reviveIfDead(n, func() { n.faults.at = nil })
 	}
 	if err := s.caughtUp(5*time.Minute, func() {
@@ -209,7 +213,7 @@ func TestStorm(t *testing.T) {
 			t.Errorf("seed %d: %s", seed, difference)
 		}
 		if t.Failed() {
-			t.Fatalf("again with: go test ./internal/engine -run TestStorm -seed %d", seed)
+			t.Fatalf("again with: go test -tags synctests ./internal/engine -run TestStorm -seed %d", seed)
 		}
 	}
 	t.Logf("%d task commits, %d aborts, %d kills, %d faults, %d joins and leaves", count.commits.Load(), count.aborts.Load(), count.kills.Load(), count.strikes.Load(), count.joins.Load())

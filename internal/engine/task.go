@@ -23,7 +23,7 @@ type task struct {
 	stores  []*taskStore
 
 	pending []topology.Batch // polled, to be processed next
-	last    commitRecord     // as of the last commit that is known
+	last    *commitRecord    // of the last commit that is known; nil: none
 	open    *commitRecord    // of the commit that is under way
 	changed bool             // takes part in the open transaction
 	err     error            // of the last step
@@ -132,7 +132,7 @@ func (t *task) positions(all map[record.TopicPartition]client.Position) {
 // commit moves the tables: the transaction is known to be committed.
 func (t *task) commit() {
 	t.step.Commit()
-	t.last, t.open = *t.open, nil
+	t.last, t.open = t.open, nil
 	t.changed, t.behind = false, true
 	for _, in := range t.inputs {
 		in.committed = in.next
@@ -163,6 +163,15 @@ func (in *input) position() record.Offset {
 	return in.committed
 }
 
+// position is where the committed entries of a store stand in its changelog.
+func (t *task) position(s *taskStore, now time.Time) store.Position {
+	at := store.Position{Next: s.next, TopicID: s.topicID, LeaderEpoch: -1, AppliedAt: now}
+	if t.last != nil {
+		at.Commit = t.last.of(s.spec).append(nil)
+	}
+	return at
+}
+
 // flush writes what is committed and not on disk, with the positions it
 // reflects, as one batch.
 func (t *task) flush(db *store.DB, now time.Time) error {
@@ -171,13 +180,18 @@ func (t *task) flush(db *store.DB, now time.Time) error {
 	}
 	f := db.NewFlush()
 	for _, s := range t.stores {
+		if t.options.faults.positionAhead {
+			ahead := db.NewFlush()
+			ahead.SetPosition(s.part, t.position(s, now))
+			_ = ahead.Apply()
+			_ = db.Persist()
+			t.options.faults.reach(beforeFlush)
+		}
 		if err := s.table.Flush(f.To(s.part)); err != nil {
 			f.Drop()
 			return fmt.Errorf("%v: flush state %q: %w", t, s.spec.Name, err)
 		}
-		f.SetPosition(s.part, store.Position{
-			Next: s.next, TopicID: s.topicID, LeaderEpoch: -1, AppliedAt: now, Commit: t.last.of(s.spec).append(nil),
-		})
+		f.SetPosition(s.part, t.position(s, now))
 	}
 	if err := f.Apply(); err != nil {
 		return fmt.Errorf("%v: %w", t, err)

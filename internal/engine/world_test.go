@@ -1,3 +1,5 @@
+//go:build synctests
+
 package engine
 
 import (
@@ -15,6 +17,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/internal/client"
 	"millrace/internal/store"
@@ -34,9 +37,11 @@ type world struct {
 	plan    topology.Plan
 	options func(*Options) // of every instance
 
-	planted  func(*faults)  // the bug of every instance, if any
+	planted func(*faults) // the bug of every instance, if any
 
 	producer *kgo.Client
+	admin    *client.Admin
+	reader   *client.Reader
 	sent     map[int32][]event // per partition, in offset order
 
 	mu        sync.Mutex
@@ -63,6 +68,13 @@ func newWorld(t *testing.T, seed uint64, plan topology.Plan, partitions int32) *
 		t.Fatal(err)
 	}
 	w.cluster, w.brokers = cluster, cluster.ListenAddrs()
+	config := client.Config{Brokers: w.brokers, Dial: w.wire.DialContext}
+	if w.admin, err = client.NewAdmin(config); err != nil {
+		t.Fatal(err)
+	}
+	if w.reader, err = client.NewReader(config); err != nil {
+		t.Fatal(err)
+	}
 	w.producer = w.kafka(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))
 	return w
 }
@@ -78,6 +90,8 @@ func (w *world) kafka(options ...kgo.Opt) *kgo.Client {
 func (w *world) close() {
 	w.stopAll()
 	w.producer.Close()
+	w.admin.Close()
+	w.reader.Close()
 	w.cluster.Close()
 }
 
@@ -208,17 +222,17 @@ func (w *world) stopAll() {
 // caughtUp waits until the group has committed every input, within the given
 // time of the fake clock. each is called in between, to move things along.
 func (w *world) caughtUp(within time.Duration, each func()) error {
-	admin, err := client.NewAdmin(client.Config{Brokers: w.brokers, Dial: w.wire.DialContext})
-	if err != nil {
-		return err
-	}
-	defer admin.Close()
 	last := errors.New("never looked")
-	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	swept := time.Now()
+	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		if time.Since(swept) > 30*time.Second {
+			w.evictAll()
+			swept = time.Now()
+		}
 		if each != nil {
 			each()
 		}
-		if last = w.behind(admin); last == nil {
+		if last = w.behind(); last == nil {
 			return nil
 		}
 	}
@@ -229,11 +243,26 @@ func (w *world) caughtUp(within time.Duration, each func()) error {
 	return last
 }
 
+// evictAll takes every member out of the group; those that live join again. kfake
+// never takes out a member that died between JoinGroup and SyncGroup by itself.
+func (w *world) evictAll() {
+	for _, m := range w.cluster.GroupInfo(w.plan.App).Members {
+		leave := kmsg.NewPtrLeaveGroupRequest()
+		leave.Group = w.plan.App
+		gone := kmsg.NewLeaveGroupRequestMember()
+		gone.MemberID = m.MemberID
+		leave.Members = append(leave.Members, gone)
+		if _, err := leave.RequestWith(context.Background(), w.producer); err != nil {
+			w.t.Error(err)
+		}
+	}
+}
+
 // behind names a partition that is not read to its end; nil when all are.
-func (w *world) behind(admin *client.Admin) error {
+func (w *world) behind() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	committed, err := admin.GroupOffsets(ctx, w.plan.App)
+	committed, err := w.admin.GroupOffsets(ctx, w.plan.App)
 	if err != nil {
 		return err
 	}
@@ -243,17 +272,38 @@ func (w *world) behind(admin *client.Admin) error {
 			topics = append(topics, s.Topic)
 		}
 	}
-	spans, err := admin.Spans(ctx, topics...)
+	spans, err := w.admin.Spans(ctx, topics...)
 	if err != nil {
 		return err
 	}
+	if err := w.open(); err != nil {
+		return err
+	}
 	for tp, span := range spans {
-		info := w.cluster.PartitionInfo(string(tp.Topic), int32(tp.Partition))
-		if info.LastStableOffset < info.HighWatermark {
-			return fmt.Errorf("%s has an open transaction", tp)
-		}
 		if committed[tp] < span.Stable && w.records(tp, committed[tp], span.Stable) {
 			return fmt.Errorf("%s is committed up to %d of %d", tp, committed[tp], span.Stable)
+		}
+	}
+	return nil
+}
+
+// open names a partition with an open transaction, which hides what lies behind
+// it from readers.
+func (w *world) open() error {
+	topics := []string{"in-dlq", "out"}
+	for _, sub := range w.plan.Subs {
+		for _, s := range sub.Sources {
+			topics = append(topics, string(s.Topic))
+		}
+		for _, s := range sub.Stores {
+			topics = append(topics, string(s.Changelog))
+		}
+	}
+	for _, topic := range topics {
+		for _, p := range w.cluster.PartitionInfos(topic) {
+			if p.LastStableOffset < p.HighWatermark {
+				return fmt.Errorf("%s-%d has an open transaction", topic, p.Partition)
+			}
 		}
 	}
 	return nil
@@ -269,12 +319,7 @@ func (w *world) records(tp record.TopicPartition, from, to record.Offset) bool {
 // read reads what is committed of a partition.
 func (w *world) read(tp record.TopicPartition, from, to record.Offset, take func(*client.Columns)) {
 	w.t.Helper()
-	r, err := client.NewReader(client.Config{Brokers: w.brokers, Dial: w.wire.DialContext})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer r.Close()
-	err = r.Read(context.Background(), tp, from, to, func(c *client.Columns) error {
+	err := w.reader.Read(context.Background(), tp, from, to, func(c *client.Columns) error {
 		take(c)
 		return nil
 	})

@@ -1,0 +1,231 @@
+package engine
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"millrace/internal/client"
+	"millrace/internal/store"
+	"millrace/internal/topology"
+	"millrace/record"
+	"millrace/window"
+)
+
+func TestCommitRecordComesBack(t *testing.T) {
+	want := commitRecord{spec: 7, progress: []byte("progress"), inputs: []inputMark{
+		{topic: "in", topicID: [16]byte{1, 15: 2}, offset: 1 << 40, leaderEpoch: -1},
+		{topic: "other", offset: 0, leaderEpoch: 3},
+	}}
+	b := want.append(nil)
+	got, err := decodeCommit(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.spec != 7 || string(got.progress) != "progress" || len(got.inputs) != 2 || got.inputs[0] != want.inputs[0] || got.inputs[1] != want.inputs[1] {
+		t.Errorf("got %+v", got)
+	}
+	for n := range len(b) - len("progress") {
+		if _, err := decodeCommit(b[:n]); !errors.Is(err, errCommitRecord) {
+			t.Errorf("the first %d bytes are accepted: %v", n, err)
+		}
+	}
+	b[0] = 2
+	if _, err := decodeCommit(b); err == nil || !strings.Contains(err.Error(), "version 2") {
+		t.Errorf("a newer version: %v", err)
+	}
+}
+
+func FuzzDecodeCommit(f *testing.F) {
+	f.Add((&commitRecord{spec: 1, inputs: []inputMark{{topic: "in", offset: 3}}, progress: []byte("p")}).append(nil))
+	f.Add([]byte{1, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 15})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := decodeCommit(b)
+		if err != nil {
+			return
+		}
+		again, err := decodeCommit(c.append(nil))
+		if err != nil || len(again.inputs) != len(c.inputs) || string(again.progress) != string(c.progress) {
+			t.Fatalf("%v: %+v became %+v", err, c, again)
+		}
+	})
+}
+
+func TestCommitIsDue(t *testing.T) {
+	start := time.Unix(1000, 0)
+	l := limits{interval: 100 * time.Millisecond, age: 5 * time.Second, records: 10, bytes: 100, keys: 5, sent: 50}
+	for name, c := range map[string]struct {
+		open  opened
+		after time.Duration
+		want  bool
+	}{
+		"nothing in it":  {opened{}, time.Hour, false},
+		"fresh":          {opened{first: start, records: 1}, 99 * time.Millisecond, false},
+		"interval":       {opened{first: start, records: 1}, 100 * time.Millisecond, true},
+		"records":        {opened{first: start, records: 10}, 0, true},
+		"memory":         {opened{first: start, records: 1, bytes: 100}, 0, true},
+		"keys":           {opened{first: start, records: 1, keys: 5}, 0, true},
+		"bytes produced": {opened{first: start, records: 1, sent: 50}, 0, true},
+	} {
+		if got := l.due(c.open, start.Add(c.after)); got != c.want {
+			t.Errorf("%s: due is %v", name, got)
+		}
+	}
+	l.interval = time.Hour // however slow commits are, the brokers' patience is not used up
+	if !l.due(opened{first: start, records: 1}, start.Add(5*time.Second)) {
+		t.Error("half of the transaction timeout does not force a commit")
+	}
+}
+
+func TestIntervalAdaptsToSlowCommits(t *testing.T) {
+	o := Options{CommitInterval: 100 * time.Millisecond, TransactionTimeout: 10 * time.Second}
+	for took, want := range map[time.Duration]time.Duration{
+		time.Millisecond:       100 * time.Millisecond,
+		100 * time.Millisecond: 400 * time.Millisecond,
+		time.Minute:            2500 * time.Millisecond,
+	} {
+		if got := o.limits().adapt(o, took).interval; got != want {
+			t.Errorf("after a commit of %v the interval is %v, want %v", took, got, want)
+		}
+	}
+}
+
+// TestPlanRestore is rules 10 and 11 of a restore, and what a copy from another
+// cluster or a lost changelog looks like.
+func TestPlanRestore(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	id, other := [16]byte{1}, [16]byte{2}
+	tp := record.TopicPartition{Topic: "app-s-changelog", Partition: 1}
+	plain, windowed := topology.StoreSpec{Name: "s"}, topology.StoreSpec{Name: "s", Window: window.Tumbling(time.Minute)}
+	fresh := store.Position{Next: 50, TopicID: id, AppliedAt: now.Add(-time.Hour)}
+	old := fresh
+	old.AppliedAt = now.Add(-24 * time.Hour)
+	for name, c := range map[string]struct {
+		spec    topology.StoreSpec
+		at      store.Position
+		has     bool
+		topicID [16]byte
+		span    client.Span
+		want    restoring
+		refused bool
+	}{
+		"nothing on disk":                       {plain, store.Position{}, false, id, client.Span{Start: 0, Stable: 90}, restoring{from: 0}, false},
+		"the tail":                              {plain, fresh, true, id, client.Span{Start: 0, Stable: 90}, restoring{from: 50}, false},
+		"nothing to do":                         {plain, fresh, true, id, client.Span{Start: 0, Stable: 50}, restoring{from: 50}, false},
+		"tombstones may be gone":                {plain, old, true, id, client.Span{Start: 0, Stable: 90}, restoring{clear: true}, false},
+		"changelog cut behind us":               {plain, fresh, true, id, client.Span{Start: 50, Stable: 90}, restoring{from: 50}, false},
+		"changelog cut before us":               {plain, fresh, true, id, client.Span{Start: 51, Stable: 90}, restoring{}, true},
+		"changelog cut, nothing on disk":        {plain, store.Position{}, false, id, client.Span{Start: 5, Stable: 90}, restoring{}, true},
+		"changelog cut, old copy":               {plain, old, true, id, client.Span{Start: 5, Stable: 90}, restoring{}, true},
+		"retention of a windowed changelog":     {windowed, fresh, true, id, client.Span{Start: 70, Stable: 90}, restoring{from: 70}, false},
+		"retention, nothing on disk":            {windowed, store.Position{}, false, id, client.Span{Start: 70, Stable: 90}, restoring{from: 70}, false},
+		"another changelog under the same name": {plain, fresh, true, other, client.Span{Start: 0, Stable: 90}, restoring{clear: true}, false},
+		"changelog lost its end":                {plain, fresh, true, id, client.Span{Start: 0, Stable: 40}, restoring{}, true},
+	} {
+		got, err := planRestore(c.spec, tp, c.at, c.has, c.topicID, c.span, now)
+		if _, refused := errors.AsType[*ChangelogError](err); refused != c.refused {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !c.refused && (got.from != c.want.from || got.clear != c.want.clear) {
+			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+func TestStateIsHeldAgainstOffsets(t *testing.T) {
+	spec := topology.StoreSpec{Name: "s", Key: "string"}
+	in := record.TopicPartition{Topic: "in", Partition: 2}
+	ids := map[record.Topic][16]byte{"in": {5}}
+	at := func(offset record.Offset) *commitRecord {
+		return &commitRecord{spec: specOf(spec), inputs: []inputMark{{topic: "in", topicID: ids["in"], offset: offset}}}
+	}
+	committed := func(offset record.Offset) map[record.TopicPartition]record.Offset {
+		return map[record.TopicPartition]record.Offset{in: offset}
+	}
+	if err := checkState(spec, at(7), committed(7), 2, ids); err != nil {
+		t.Error(err)
+	}
+	if err := checkState(spec, nil, committed(-1), 2, ids); err != nil {
+		t.Errorf("a new job: %v", err)
+	}
+	for name, c := range map[string]struct {
+		state  *commitRecord
+		offset record.Offset
+	}{"behind": {at(6), 7}, "ahead": {at(8), 7}, "no state": {nil, 7}, "no offset": {at(7), -1}} {
+		if _, ok := errors.AsType[*MismatchError](checkState(spec, c.state, committed(c.offset), 2, ids)); !ok {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+	if _, ok := errors.AsType[*RecreatedError](checkState(spec, at(7), committed(7), 2, map[record.Topic][16]byte{"in": {6}})); !ok {
+		t.Error("an input that was created anew is accepted")
+	}
+	changed := spec
+	changed.Window = window.Tumbling(time.Minute)
+	if _, ok := errors.AsType[*ChangedError](checkState(changed, at(7), committed(7), 2, ids)); !ok {
+		t.Error("another window is accepted")
+	}
+}
+
+func TestPreflight(t *testing.T) {
+	stateful := topology.Plan{App: "app", Subs: []topology.Sub{
+		{ID: 0, Sources: []topology.Source{{Topic: "in", Upstream: -1}}, Sinks: []topology.Sink{{Topic: "app-c-repartition", Kind: topology.SinkRepartition}}},
+		{
+			ID: 1, Sources: []topology.Source{{Topic: "app-c-repartition", Upstream: 0}}, CoPartitioned: true,
+			Sinks:  []topology.Sink{{Topic: "out", Kind: topology.SinkTable}},
+			Stores: []topology.StoreSpec{{Name: "c", Changelog: "app-c-changelog"}},
+		},
+	}}
+	facts := map[record.Topic]client.TopicFacts{}
+	var created []string
+	for range 5 { // each call creates what it can; partitions follow from sources
+		create, problems := preflight(&stateful, facts, nil)
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		for _, c := range create {
+			n := c.Partitions
+			if n == 0 {
+				n = 6
+			}
+			facts[c.Name] = client.TopicFacts{Partitions: int32(n)}
+			created = append(created, string(c.Name)+" "+c.Settings["cleanup.policy"])
+		}
+	}
+	if want := "in ,out compact,app-c-repartition delete,app-c-changelog compact"; strings.Join(created, ",") != want {
+		t.Errorf("created %q, want %q", strings.Join(created, ","), want)
+	}
+	if facts["app-c-changelog"].Partitions != 6 || missing(&stateful, facts) != "" {
+		t.Errorf("facts are %v, missing is %q", facts, missing(&stateful, facts))
+	}
+
+	facts["app-c-repartition"] = client.TopicFacts{Partitions: 8}
+	if _, problems := preflight(&stateful, facts, nil); len(problems) != 1 || !strings.Contains(problems[0].Error(), "has 8 partitions, its changelog \"app-c-changelog\" has 6") {
+		t.Errorf("a changed number of partitions: %v", problems)
+	}
+	facts["app-c-repartition"] = client.TopicFacts{Partitions: 6}
+	delete(facts, "app-c-changelog")
+	committed := map[record.TopicPartition]record.Offset{{Topic: "app-c-repartition", Partition: 1}: 5}
+	if _, problems := preflight(&stateful, facts, committed); len(problems) != 1 || !strings.Contains(problems[0].Error(), "state \"c\" has no changelog") {
+		t.Errorf("a renamed state: %v", problems)
+	}
+}
+
+func TestSubTopologiesThatShareATopicStayTogether(t *testing.T) {
+	source := func(topics ...record.Topic) topology.Sub {
+		var s topology.Sub
+		for _, topic := range topics {
+			s.Sources = append(s.Sources, topology.Source{Topic: topic, Upstream: -1})
+		}
+		return s
+	}
+	groups := groupTopics([]topology.Sub{source("a"), source("b"), source("c"), source("a", "c")})
+	if len(groups) != 2 {
+		t.Fatalf("got %d groups: %+v", len(groups), groups)
+	}
+	for _, g := range groups {
+		if contains(g.topics, "a") != contains(g.topics, "c") || contains(g.topics, "a") == contains(g.topics, "b") {
+			t.Errorf("topics %v are together", g.topics)
+		}
+	}
+}
