@@ -19,7 +19,7 @@ export CYCLES DURATION FRANZ_RECORDS FRAMES SEED TARGET STRICT ROUNDS EVENTS SIZ
 
 compat: build compat-lint ## foreign clients and tools, and the kill test, against the built binary
 	$(COMPAT) go test -count=1 -v -timeout 45m ./suite
-	$(COMPAT) go test -count=1 ./history
+	$(COMPAT) go test -count=1 ./history ./oracle ./bench
 	$(COMPAT) go test -count=1 -p 1 -v -timeout 45m ./killtest ./txntest ./frames
 
 compat-lint: # staticcheck is pinned in the root go.mod

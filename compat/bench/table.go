@@ -23,6 +23,7 @@ type row struct {
 	Other    float64   `json:"other,omitempty"`
 	Ratio    float64   `json:"ratio,omitempty"` // Millrace to the other
 	Goal     string    `json:"goal"`
+	Verdict  string    `json:"verdict"`
 	Runs     []float64 `json:"runs,omitempty"`
 	OtherRun []float64 `json:"other_runs,omitempty"`
 	Void     string    `json:"void,omitempty"`
@@ -42,6 +43,7 @@ func (t *table) compare(what, unit string, ours []float64, against string, their
 	if r.Other > 0 {
 		r.Ratio = r.Millrace / r.Other
 	}
+	r.Verdict = r.verdict()
 	t.rows = append(t.rows, r)
 }
 
@@ -66,7 +68,7 @@ func median(values []float64) float64 {
 func (t *table) print(to io.Writer) {
 	fmt.Fprintf(to, "\n%s, %s\n\n", t.began.Format(time.DateTime), t.machine)
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "what\tMillrace\tother\tratio\tgoal\tunit")
+	fmt.Fprintln(w, "what\tMillrace\tother\tratio\tgoal\tverdict\tunit")
 	for _, r := range t.rows {
 		if r.Void != "" {
 			fmt.Fprintf(w, "%s\tVOID: %s\n", r.What, strings.Split(r.Void, "\n")[0])
@@ -76,7 +78,7 @@ func (t *table) print(to io.Writer) {
 		if r.Against != "" && r.Other > 0 {
 			other += " " + r.Against
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.What, figure(r.Millrace), other, ratio(r.Ratio), r.Goal, r.Unit)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.What, figure(r.Millrace), other, ratio(r.Ratio), r.Goal, r.Verdict, r.Unit)
 	}
 	w.Flush()
 }
