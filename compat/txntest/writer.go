@@ -18,7 +18,7 @@ const (
 	delayedShare = 0.05 // left open for a while, often beyond its timeout
 	zombieShare  = 0.05 // its producer is fenced by a newer one, and tries to commit
 	renewedShare = 0.05 // its producer is closed behind it, and a new one opened
-	hastyShare   = 0.1 // its client waits a moment for the answer to its commit
+	hastyShare   = 0.1  // its client waits a moment for the answer to its commit
 	lateShare    = 0.2  // requests of the transaction before it come in the middle
 )
 
