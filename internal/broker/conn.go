@@ -236,6 +236,9 @@ func (c *conn) writeBuffers(frame net.Buffers) error {
 	if err := c.armWrite(size); err != nil {
 		return err
 	}
+	if c.encrypted {
+		return c.writeEncrypted(frame)
+	}
 	_, err := frame.WriteTo(c.socket)
 	return err
 }

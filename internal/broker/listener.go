@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -67,6 +68,21 @@ func (c *conn) shakeHands() error {
 		return fmt.Errorf("the client does not trust our certificate: give it the certificate of the authority that signed ours: %w", err)
 	}
 	return err
+}
+
+// tlsRecord is the most that one record of TLS holds.
+const tlsRecord = 16 << 10
+
+// writeEncrypted sends small pieces together: over TLS each write is a record and
+// a system call of its own, and there is no vectored write.
+func (c *conn) writeEncrypted(frame net.Buffers) error {
+	out := bufio.NewWriterSize(c.socket, tlsRecord)
+	for _, piece := range frame {
+		if _, err := out.Write(piece); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
 }
 
 // evictionSlack is how many connections that were given up may still be ending
