@@ -64,12 +64,12 @@ func Example() {
 	//
 	// sub-topology 1
 	//   Repartitioned click-count-user-total-repartition
-	//     Aggregate user-total; key string, value int64; changelog click-count-user-total-changelog
+	//     Aggregate user-total; key string, value count as int64; changelog click-count-user-total-changelog
 	//       To user-totals
 	//
 	// sub-topology 2
 	//   Repartitioned click-count-page-minute-repartition
-	//     Aggregate page-minute; key string, value pair(int64,int64); changelog click-count-page-minute-changelog; tumbling 1m0s, grace 5s
+	//     Aggregate page-minute; key string, value both(count,sum) as pair(int64,int64); changelog click-count-page-minute-changelog; tumbling 1m0s, grace 5s
 	//       To page-minutes
 }
 
@@ -83,7 +83,7 @@ func ExampleTopic_Keyed() {
 	// sub-topology 0
 	//   From clicks; keyed
 	//     GroupBy millrace_test.user
-	//       Aggregate user-total; key string, value int64; changelog click-count-user-total-changelog; no hop
+	//       Aggregate user-total; key string, value count as int64; changelog click-count-user-total-changelog; no hop
 	//         To user-totals
 }
 

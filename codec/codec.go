@@ -7,7 +7,7 @@ package codec
 // Codec is how one type is stored in a topic. A codec keeps no state: many
 // goroutines use it at once.
 type Codec[T any] interface {
-	// Name says what the bytes are ("string", "json:main.Click"). It is part of
+	// Name says what the bytes are ("string", "json"). It is part of
 	// what a job must not change under its state.
 	Name() string
 

@@ -101,5 +101,5 @@ func ExampleJSON() {
 func ExampleFor() {
 	type UserID string
 	fmt.Println(codec.For[UserID]().Name(), codec.For[int32]().Name(), codec.For[struct{ X int }]().Name())
-	// Output: string int32 json:struct { X int }
+	// Output: string int32 json
 }

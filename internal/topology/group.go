@@ -106,7 +106,7 @@ func Aggregate[K comparable, V, A, R any](g Grouped[K, V], at At, name string, a
 	a = checkAgg(g.g, at, a)
 	t := Table[K, R]{g: g.g, key: g.key, View: newView(name, g.key, a.Result)}
 	if g.direct {
-		n := g.g.addStore("Aggregate", at, name, g.key, a.Codec, window.Spec{}, o.Policy, g.hub.node)
+		n := g.g.addStore("Aggregate", at, name, g.key, kept(a), window.Spec{}, o.Policy, g.hub.node)
 		n.direct = true
 		t.hub = &hub[K, R]{node: n}
 		g.hub.reads(func(w *wiring) port[K, V] { return wireTable(w, n, g.key, a, a.Add, t) })
@@ -117,7 +117,7 @@ func Aggregate[K comparable, V, A, R any](g Grouped[K, V], at At, name string, a
 		c := valueCodec(o.Value)
 		sent := forward(g, at, topic, c, o.Policy)
 		source := reread(g.g, at, sent, topic)
-		n := g.g.addStore("Aggregate", at, name, g.key, a.Codec, window.Spec{}, o.Policy, source)
+		n := g.g.addStore("Aggregate", at, name, g.key, kept(a), window.Spec{}, o.Policy, source)
 		t.hub = &hub[K, R]{node: n}
 		source.start = func(w *wiring) feeder {
 			return newRepartitionNode(w, source, g.key, c, wireTable(w, n, g.key, a, a.Add, t))
@@ -126,7 +126,7 @@ func Aggregate[K comparable, V, A, R any](g Grouped[K, V], at At, name string, a
 	}
 	sent := preAggregate(g, at, topic, a, o.Policy)
 	source := reread(g.g, at, sent, topic)
-	n := g.g.addStore("Aggregate", at, name, g.key, a.Codec, window.Spec{}, o.Policy, source)
+	n := g.g.addStore("Aggregate", at, name, g.key, kept(a), window.Spec{}, o.Policy, source)
 	t.hub = &hub[K, R]{node: n}
 	source.start = func(w *wiring) feeder {
 		return newRepartitionNode(w, source, g.key, a.Codec, wireTable(w, n, g.key, a, a.Merge, t))
@@ -157,16 +157,20 @@ func (g *Graph) changelog(name string) record.Topic {
 	return record.Topic(g.app + "-" + name + "-changelog")
 }
 
+// kept says what a store's values are: the same bytes mean another thing to
+// another aggregate.
+func kept[V, A, R any](a agg.Agg[V, A, R]) string { return a.Name + " as " + a.Codec.Name() }
+
 // named is what a codec says of itself.
 type named interface{ Name() string }
 
 // addStore adds an operator that keeps state.
-func (g *Graph) addStore(op string, at At, name string, key, value named, w window.Spec, p Policy, in *Node) *Node {
+func (g *Graph) addStore(op string, at At, name string, key named, value string, w window.Spec, p Policy, in *Node) *Node {
 	g.checkName(at.Where, name)
 	n := g.add(op, At{at.Where, name}, in)
 	n.setPolicy(p)
 	n.usesKey = true
-	n.store = &StoreSpec{Name: name, Changelog: g.changelog(name), Key: key.Name(), Value: value.Name(), Window: w}
+	n.store = &StoreSpec{Name: name, Changelog: g.changelog(name), Key: key.Name(), Value: value, Window: w}
 	return n
 }
 

@@ -93,7 +93,7 @@ type StoreSpec struct {
 	Name      string
 	Changelog record.Topic // <app>-<name>-changelog, compacted, as many partitions as the Sub has tasks
 	Key       string       // name of the key's codec
-	Value     string       // name of the accumulator's codec
+	Value     string       // the aggregate and its accumulator's codec: "count as int64"
 	Window    window.Spec  // zero when not windowed
 }
 

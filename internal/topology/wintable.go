@@ -43,7 +43,7 @@ func AggregateWindows[K comparable, V, A, R any](w Windowed[K, V], at At, name s
 	}
 	t := WindowTable[K, R]{g: g.g, View: &WindowView[K, R]{name, g.key}}
 	add := func(in *Node) *Node {
-		n := g.g.addStore("Aggregate", at, name, g.key, a.Codec, w.spec, o.Policy, in)
+		n := g.g.addStore("Aggregate", at, name, g.key, kept(a), w.spec, o.Policy, in)
 		n.windows = true
 		t.hub = &hub[K, Update[R]]{node: n}
 		return n
