@@ -32,23 +32,32 @@ var PlantedTxnBugs = map[string]TxnFaults{
 func (b *Broker) EndTransactions(t testing.TB) {
 	t.Helper()
 	for _, lt := range b.txns.all() {
-		for {
-			lt.mu.Lock()
-			if lt.mu.txn.State == txn.Ongoing {
-				if err := lt.store(lt.mu.txn.Abort(b.txns.now())); err != nil {
-					t.Fatal(err)
-				}
+		lt.mu.Lock()
+		if lt.mu.txn.State == txn.Ongoing {
+			if err := lt.store(lt.mu.txn.Abort(b.txns.now())); err != nil {
+				t.Fatal(err)
 			}
-			settled := lt.mu.settled
-			lt.mu.Unlock()
-			if settled == nil {
-				break
-			}
-			select {
-			case <-settled:
-			case <-time.After(20 * time.Second):
-				t.Fatalf("the markers of %q do not get written", lt.id)
-			}
+		}
+		lt.mu.Unlock()
+		b.WaitSettled(t, lt.id)
+	}
+}
+
+// WaitSettled waits until the markers of the ids are written.
+func (b *Broker) WaitSettled(t testing.TB, ids ...string) {
+	t.Helper()
+	for _, id := range ids {
+		lt := b.txns.find(id)
+		lt.mu.Lock()
+		settled := lt.mu.settled
+		lt.mu.Unlock()
+		if settled == nil {
+			continue
+		}
+		select {
+		case <-settled:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("the markers of %q do not get written", id)
 		}
 	}
 }

@@ -17,10 +17,10 @@ import (
 // it is made. Kafka has 50, to spread ids over nodes; see offsetsPartitions.
 const transactionsPartitions = 4
 
-// transactionsSettings keep the newest record of every id.
+// transactionsSettings keep the newest record of every id; see offsetsSettings.
 var transactionsSettings = map[string]string{
 	"cleanup.policy": "compact",
-	"segment.bytes":  "4194304",
+	"segment.bytes":  "1048576",
 }
 
 // txnShard is one partition of the transaction topic, with the ids that belong
