@@ -81,7 +81,7 @@ var sections = []struct {
 	{"size", sizes},
 	{"transactions", transactions},
 	{"compaction", compaction},
-	{"streams", streams},
+	{"counts", counts},
 	{"connections", connections},
 	{"partitions", partitions},
 }
