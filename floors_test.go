@@ -35,11 +35,11 @@ var rooms = map[string]struct {
 	"internal/broker":        {2, []string{"internal/auth", "internal/batch", "internal/group", "internal/log", "internal/txn", "internal/vfs", "internal/wire", "record"}},
 	"internal/topology":      {2, []string{"agg", "codec", "internal/state", "record", "window"}},
 	"internal/engine":        {3, []string{"internal/client", "internal/state", "internal/store", "internal/topology", "record", "window"}},
-	"millrace":               {4, []string{"agg", "codec", "internal/engine", "internal/topology", "record", "window"}},
-	"internal/clicks":        {5, []string{"internal/client", "record"}},
+	"millrace":               {4, []string{"agg", "codec", "internal/broker", "internal/client", "internal/engine", "internal/topology", "internal/vfs", "record", "window"}},
+	"internal/clicks":        {5, []string{"agg", "codec", "internal/client", "millrace", "record", "window"}},
 	"internal/web":           {5, []string{"record"}},
 	"internal/verify":        {2, []string{"internal/client", "record"}},
-	"cmd/millrace":           {6, []string{"internal/broker", "internal/clicks", "internal/client", "internal/group", "internal/log", "internal/verify", "internal/vfs", "internal/web", "record"}},
+	"cmd/millrace":           {6, []string{"internal/broker", "internal/clicks", "internal/client", "internal/engine", "internal/group", "internal/log", "internal/verify", "internal/vfs", "internal/web", "record"}},
 }
 
 // exclusive lists the packages that only the named rooms may import.
