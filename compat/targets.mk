@@ -20,7 +20,7 @@ export CYCLES DURATION FRANZ_RECORDS FRAMES SEED TARGET STRICT ROUNDS EVENTS SIZ
 compat: build compat-lint ## foreign clients and tools, and the kill test, against the built binary
 	$(COMPAT) go test -count=1 -v -timeout 45m ./suite
 	$(COMPAT) go test -count=1 ./history ./oracle ./bench
-	$(COMPAT) go test -count=1 -p 1 -v -timeout 45m ./killtest ./txntest ./frames
+	$(COMPAT) go test -count=1 -p 1 -v -timeout 75m ./killtest ./txntest ./counttest ./frames
 
 compat-lint: # staticcheck is pinned in the root go.mod
 	go build -o .cache/compat-bin/staticcheck honnef.co/go/tools/cmd/staticcheck

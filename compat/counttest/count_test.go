@@ -2,12 +2,16 @@ package counttest
 
 import (
 	"cmp"
+	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"millrace/compat/foreign"
+	"millrace/compat/target"
 )
 
 func number(t *testing.T, name string, unset uint64) uint64 {
@@ -17,6 +21,16 @@ func number(t *testing.T, name string, unset uint64) uint64 {
 		t.Fatalf("%s: %v", name, err)
 	}
 	return n
+}
+
+// needs leaves a test out whose command the binary does not have.
+func needs(t *testing.T, what string, argv ...string) {
+	t.Helper()
+	help, err := exec.Command(target.Binary(), append(argv, "--help")...).Output()
+	if err != nil || !strings.Contains(string(help), "--results") {
+		foreign.LeaveOut(what, fmt.Errorf("millrace %s has no flag --results", strings.Join(argv, " ")))
+		t.Skipf("LEFT OUT: millrace %s has no flag --results", strings.Join(argv, " "))
+	}
 }
 
 // count runs as many cycles as wanted, or fewer where CYCLES shortens all.
@@ -36,7 +50,10 @@ func count(t *testing.T, o Options) {
 
 // TestEmbedded is the promise on one machine: 100 kills and pauses of broker and
 // job in one process, and every number is right.
-func TestEmbedded(t *testing.T) { count(t, Options{Cycles: 100}) }
+func TestEmbedded(t *testing.T) {
+	needs(t, "the count in one process", "serve")
+	count(t, Options{Cycles: 100})
+}
 
 // TestCluster is the promise on a cluster: 50 kills and pauses of three instances
 // and of the three Kafka brokers under them.
@@ -45,6 +62,7 @@ func TestCluster(t *testing.T) {
 		foreign.LeaveOut("the count on a Kafka cluster", err)
 		t.Skipf("LEFT OUT: %v", err)
 	}
+	needs(t, "the count on a Kafka cluster", "run")
 	count(t, Options{Cluster: true, Cycles: 50})
 }
 
