@@ -218,3 +218,45 @@ func FuzzScram(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkLogin is what a login costs the server: SCRAM next to nothing, PLAIN
+// the whole derivation, which is why few of those run at the same time.
+func BenchmarkLogin(b *testing.B) {
+	u := NewUsers([]byte(strings.Repeat("s", SecretBytes)))
+	for _, m := range ScramMechanisms() {
+		c, err := NewCredential(m, "s3cret", []byte("0123456789abcdef"), DefaultIterations)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if u, err = u.With("ana", m, c); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("SCRAM-SHA-256", func(b *testing.B) {
+		c := client{m: ScramSHA256, header: "n,,", user: "ana", password: "s3cret", nonce: "CLIENT"}
+		find := func(name string) Credential { found, _ := u.Credential(name, ScramSHA256); return found }
+		first, _, err := NewScram(ScramSHA256, "SERVER", find).Step([]byte(c.hello()))
+		if err != nil {
+			b.Fatal(err)
+		}
+		hello, proof := []byte(c.hello()), []byte(c.proof(string(first)))
+		b.ReportAllocs()
+		for b.Loop() {
+			s := NewScram(ScramSHA256, "SERVER", find)
+			if _, _, err := s.Step(hello); err != nil {
+				b.Fatal(err)
+			}
+			if _, done, err := s.Step(proof); err != nil || !done {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("PLAIN", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if !u.Verify("ana", "s3cret") {
+				b.Fatal("denied")
+			}
+		}
+	})
+}

@@ -33,7 +33,6 @@ func (b *Broker) admit(socket net.Conn, inside bool) {
 
 // begin does what comes before the first request, then serves.
 func (c *conn) begin() {
-	c.reader.UseBudget(c.b.requestBudget)
 	if !c.who.free {
 		c.beginLogin()
 		c.reader.UseBudget(c.b.loginBudget)
