@@ -21,6 +21,10 @@ type AppendOptions struct {
 	// Txn says that the transaction coordinator knows this partition as part of the
 	// producer's transaction. The first batch of a transaction needs it.
 	Txn bool
+	// FromZero says that the producer starts at sequence 0 where it has not written
+	// before, as clients of transaction.version 2 do. Then a higher first sequence
+	// has overtaken the batches before it, and is refused.
+	FromZero bool
 	// Internal marks the broker's own records: they may use half of the disk
 	// reserve and are not bound by the topic's limits on size and timestamps, and
 	// the sequences of transactional ones are not looked at.
@@ -181,7 +185,7 @@ func (l *Log) appendedBefore(b producerBatch, sync bool) Appended {
 	if a.safe() {
 		sync = false
 	}
-	a.round = l.store.syncer.join(l, 0, sync) // the first append may still be unsynced
+	a.round = l.store.syncer.join(l, 0, a.ask(sync)) // the first append may still be unsynced
 	return a
 }
 
@@ -255,8 +259,8 @@ func (l *Log) account(seg *segment, headers []batch.Header, n int64, how additio
 	if how.cfg.LogAppendTime {
 		appended.AppendTimeMs = how.nowMs
 	}
-	appended.round = l.store.syncer.join(l, n, how.sync)
 	appended.marker = how.marker != nil
+	appended.round = l.store.syncer.join(l, n, appended.ask(how.sync))
 	return appended
 }
 
@@ -347,6 +351,17 @@ func (a Appended) Wait(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// ask is what the scheduler is asked for.
+func (a Appended) ask(sync bool) syncAsk {
+	switch {
+	case !sync:
+		return syncLater
+	case a.marker && a.log.store.opts.Durability == Fsync:
+		return syncNowAlsoOS
+	}
+	return syncNow
 }
 
 // safe says that the records have the promised durability.

@@ -82,31 +82,20 @@ func (voidFile) Writev(bufs [][]byte, _ int64) (n int64, err error) {
 func (voidFile) SyncData() error { return nil }
 
 // BenchmarkDurableAppend is an append of one record of 62 bytes and the wait for
-// its sync, by so many callers at once; p50-ns is what one caller waits.
-// BenchmarkSync is what the disk takes for one write and one sync.
+// its sync, by so many callers at once, spread over so many partitions; p50-ns is
+// what one caller waits. BenchmarkSync is what the disk takes for one write and
+// one sync.
 func BenchmarkDurableAppend(b *testing.B) {
-	for _, callers := range []int{1, 64} {
-		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
-			l := benchLog(b, Options{})
+	for _, load := range []struct{ callers, partitions int }{{1, 1}, {64, 1}, {64, 6}, {64, 16}, {64, 64}} {
+		b.Run(fmt.Sprintf("callers=%d/partitions=%d", load.callers, load.partitions), func(b *testing.B) {
+			logs := benchLogs(b, load.partitions)
 			b.ReportAllocs()
-			share := make(chan struct{}, callers)
+			share := make(chan struct{}, load.callers)
 			var group sync.WaitGroup
-			took := make([][]time.Duration, callers)
-			for c := range callers {
+			took := make([][]time.Duration, load.callers)
+			for c := range load.callers {
 				group.Go(func() {
-					data := makeBatch(noProducer, time.Now().UnixMilli(), strings.Repeat("x", 62))
-					for range share {
-						began := time.Now()
-						a, err := l.Append(data, AppendOptions{Sync: true})
-						if err == nil {
-							err = a.Wait(context.Background())
-						}
-						if err != nil {
-							b.Error(err)
-							return
-						}
-						took[c] = append(took[c], time.Since(began))
-					}
+					took[c] = appendShare(b, logs[c%len(logs)], share)
 				})
 			}
 			for b.Loop() {
@@ -115,8 +104,39 @@ func BenchmarkDurableAppend(b *testing.B) {
 			close(share)
 			group.Wait()
 			reportMedian(b, slices.Concat(took...))
+			b.ReportMetric(float64(b.N)/float64(logs[0].store.SyncRounds()), "appends/round")
 		})
 	}
+}
+
+func benchLogs(b *testing.B, n int) []*Log {
+	s := openDir(b, b.TempDir(), Options{})
+	specs := make([]CreateSpec, n)
+	for i := range specs {
+		specs[i].TP = record.TopicPartition{Topic: "bench", Partition: record.Partition(i)}
+	}
+	if err := s.Create(specs); err != nil {
+		b.Fatal(err)
+	}
+	return s.Logs()
+}
+
+// appendShare appends and waits once for each token, and gives how long each took.
+func appendShare(b *testing.B, l *Log, share <-chan struct{}) (took []time.Duration) {
+	data := makeBatch(noProducer, time.Now().UnixMilli(), strings.Repeat("x", 62))
+	for range share {
+		began := time.Now()
+		a, err := l.Append(data, AppendOptions{Sync: true})
+		if err == nil {
+			err = a.Wait(context.Background())
+		}
+		if err != nil {
+			b.Error(err)
+			return took
+		}
+		took = append(took, time.Since(began))
+	}
+	return took
 }
 
 func reportMedian(b *testing.B, took []time.Duration) {

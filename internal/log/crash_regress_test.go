@@ -344,3 +344,53 @@ func TestADeletedMarkerHasEndedItsTransaction(t *testing.T) {
 		}
 	}
 }
+
+// A crash came while deleted segments were being removed: some are still there,
+// and those between them are not. The log does not end at the gap.
+func TestAGapBetweenDeletedSegmentsIsNotTheEnd(t *testing.T) {
+	s := newSmall(t)
+	for range 12 {
+		s.add(batch.NoProducerID, true)
+	}
+	before := s.disk.Clone()
+	_, err := s.log.DeleteRecords(20)
+	must(t, err)
+	image := powerCutOf(s.disk)
+	first := path.Join(rotTP.String(), "00000000000000000000.log")
+	content, err := before.ReadFile(first)
+	must(t, err)
+	must(t, image.Put(first, content))
+	must(t, image.Remove("recovery-point-offset-checkpoint"))
+	openSmall(t, image).expect(20, 24)
+}
+
+// The coordinator forgets a transaction once its markers are acknowledged, so they
+// are durable also where the topic's records need not be.
+func TestMarkersAreDurableInEveryTopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := crashfs.New()
+		config := rotConfig(rotTP)
+		config.FlushMessages = 1000
+		o := rotOptions(rotNowMs, nil, nil)
+		o.ConfigOf = func(record.TopicPartition) log.Config { return config }
+		store, err := log.Open(disk, o)
+		must(t, err)
+		defer store.Close()
+		must(t, store.Create([]log.CreateSpec{{TP: rotTP, TopicID: [16]byte{1}, Config: config}}))
+		l, _ := store.Log(rotTP)
+		began := time.Now()
+		a, err := l.AppendMarker(log.Marker{ProducerID: 1, Commit: true})
+		must(t, err)
+		must(t, a.Wait(context.Background()))
+		if waited := time.Since(began); waited > 0 {
+			t.Errorf("the sync came after %v", waited)
+		}
+		again, err := log.Open(powerCutOf(disk), o)
+		must(t, err)
+		defer again.Close()
+		l, _ = again.Log(rotTP)
+		if l.NextOffset() != 1 {
+			t.Error("a power cut took the marker")
+		}
+	})
+}

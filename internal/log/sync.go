@@ -21,8 +21,15 @@ type schedule struct {
 	due    time.Time
 }
 
-// manyFiles from which on one syncfs costs less than a sync per file.
-const manyFiles = 8
+const (
+	// manyFiles above which one syncfs always costs less than a sync per file.
+	manyFiles = 8
+
+	// A syncfs costs no more than the sync of one file, unless others write to the
+	// file system too: one that took longer is not used for fewer files for a while.
+	slowWhole   = 10 * time.Millisecond
+	wholeAvoids = 100 // rounds
+)
 
 // syncer is the group commit (rule S3): one goroutine per store takes all logs
 // that somebody waits for, syncs their files, moves the high watermarks, and
@@ -38,12 +45,15 @@ type syncer struct {
 
 	mu         sync.Mutex
 	gathering  *round
-	running    *round // in progress; nil between rounds
-	dirty      []*Log // queued; each at most once
-	urgent     bool   // some of them
-	everything bool   // the next round takes all of dirty
-	background int64  // bytes in dirty that nobody waits for yet
+	gather     gathering // of what waits for that round
+	running    *round    // in progress; nil between rounds
+	dirty      []*Log    // queued; each at most once
+	urgent     bool      // some of them
+	everything bool      // the next round takes all of dirty
+	background int64     // bytes in dirty that nobody waits for yet
 	earliest   time.Time
+
+	avoidWhole int // rounds in which few files are synced one by one
 
 	logs  []*Log       // of the round in progress; reused
 	taken []syncTarget // the same
@@ -71,9 +81,9 @@ func newSyncer(s *Store) *syncer {
 // join puts the log, to which n bytes were written, into a round to come and
 // returns the one that gathers now. The appender's write is done, so that round
 // or a later one covers it.
-func (s *syncer) join(l *Log, n int64, urgent bool) *round {
+func (s *syncer) join(l *Log, n int64, ask syncAsk) *round {
 	cfg := l.config.Load()
-	after, urgent := l.syncAfter(cfg, urgent)
+	after, urgent := l.syncAfter(cfg, ask)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sched := &l.scheduled
@@ -91,7 +101,10 @@ func (s *syncer) join(l *Log, n int64, urgent bool) *round {
 	}
 	if urgent {
 		s.urgent = true
-		s.wake()
+		s.gather.waiting++
+		if s.gather.waiting == 1 || s.gather.complete() {
+			s.wake()
+		}
 		return s.gathering
 	}
 	if cfg.durability(s.store.opts.Durability) == Fsync {
@@ -107,18 +120,27 @@ func (s *syncer) join(l *Log, n int64, urgent bool) *round {
 	return s.gathering
 }
 
+// syncAsk is what an append asks of the scheduler.
+type syncAsk int
+
+const (
+	syncLater     syncAsk = iota // within Options.BackgroundSync
+	syncNow                      // at once, where the topic's durability is Fsync
+	syncNowAlsoOS                // at once in any case
+)
+
 // syncAfter is how long an append may stay unsynced by the topic's durability.
-func (l *Log) syncAfter(cfg *Config, asked bool) (after time.Duration, urgent bool) {
+func (l *Log) syncAfter(cfg *Config, ask syncAsk) (after time.Duration, urgent bool) {
 	opts := &l.store.opts
 	if cfg.durability(opts.Durability) == Fsync {
-		return opts.BackgroundSync, asked
+		return opts.BackgroundSync, ask != syncLater
 	}
 	after = opts.CheckpointInterval
 	if cfg.FlushMs != Unset {
 		after = min(after, time.Duration(min(cfg.FlushMs, 1e9))*time.Millisecond)
 	}
 	l.tail.Lock()
-	urgent = l.tail.records >= cfg.FlushMessages
+	urgent = l.tail.records >= cfg.FlushMessages || ask == syncNowAlsoOS
 	l.tail.Unlock()
 	return after, urgent
 }
@@ -174,21 +196,28 @@ func (s *syncer) run() {
 
 // runRound does one round if one is due, and says when to look again.
 func (s *syncer) runRound() (wait time.Duration) {
-	ending, logs := s.take(time.Now())
+	began := time.Now()
+	ending, logs := s.take(began)
 	if ending != nil {
 		s.rounds.Add(1)
 		s.sync(logs)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := time.Now()
 	if ending != nil {
 		s.running = nil
 		close(ending.done)
+		s.gather.roundEnded(now, now.Sub(began))
 	}
-	if s.earliest.IsZero() {
-		return time.Hour
+	wait = time.Hour
+	if !s.earliest.IsZero() {
+		wait = s.earliest.Sub(now)
 	}
-	return time.Until(s.earliest)
+	if s.urgent && s.gather.held(now) {
+		wait = min(wait, s.gather.until.Sub(now))
+	}
+	return wait
 }
 
 // take ends the gathering and picks the logs of the round: those that somebody
@@ -196,7 +225,8 @@ func (s *syncer) runRound() (wait time.Duration) {
 func (s *syncer) take(now time.Time) (*round, []*Log) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.urgent && !s.everything && (s.earliest.IsZero() || now.Before(s.earliest)) {
+	due := !s.earliest.IsZero() && !now.Before(s.earliest)
+	if !due && !s.everything && (!s.urgent || s.gather.held(now)) {
 		return nil, nil
 	}
 	urgent := 0
@@ -227,6 +257,7 @@ func (s *syncer) take(now time.Time) (*round, []*Log) {
 	}
 	s.running = s.gathering
 	s.gathering = newRound()
+	s.gather.roundBegins()
 	return s.running, logs
 }
 
@@ -242,7 +273,7 @@ func (s *syncer) sync(logs []*Log) {
 		}
 		s.taken = append(s.taken, t)
 	}
-	if files > manyFiles {
+	if s.prefersWhole(files) {
 		s.syncWhole()
 	} else {
 		s.syncEach()
@@ -254,9 +285,22 @@ func (s *syncer) sync(logs []*Log) {
 	clear(logs)
 }
 
+// prefersWhole chooses between one sync of the file system and one per file.
+func (s *syncer) prefersWhole(files int) bool {
+	if files > 1 && files <= manyFiles && s.avoidWhole > 0 {
+		s.avoidWhole--
+		return false
+	}
+	return files > 1
+}
+
 // syncWhole syncs the file system. When that fails, nobody knows for whom.
 func (s *syncer) syncWhole() {
+	began := time.Now()
 	err := s.store.syncAll()
+	if time.Since(began) > slowWhole {
+		s.avoidWhole = wholeAvoids
+	}
 	for i := range s.taken {
 		s.taken[i].err = err
 	}

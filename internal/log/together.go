@@ -11,6 +11,7 @@ func (s *Store) SyncTogether(logs ...*Log) {
 		if l.scheduled.queued { // else a round in progress covers it, or nothing is unsynced
 			l.scheduled.urgent = true
 			y.urgent = true
+			y.gather.waiting++
 		}
 	}
 	if y.urgent {
