@@ -8,8 +8,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -122,15 +124,9 @@ func collect(ctx context.Context, brokers string) (oracle.Evidence, error) {
 		return e, err
 	}
 	err = readAll(ctx, brokers, resultTopic, func(r *kgo.Record) error {
-		var result struct {
-			User   string `json:"user_id"`
-			Clicks int64  `json:"clicks"`
-		}
-		if err := json.Unmarshal(r.Value, &result); err != nil || result.User != string(r.Key) {
-			return fmt.Errorf("%s-%d at %d: key %q, value %q", resultTopic, r.Partition, r.Offset, r.Key, r.Value)
-		}
-		e.Outputs[result.User] = append(e.Outputs[result.User], result.Clicks)
-		return nil
+		user, clicks, err := result(r)
+		e.Outputs[user] = append(e.Outputs[user], clicks)
+		return err
 	})
 	if err != nil {
 		return e, err
@@ -145,6 +141,59 @@ func collect(ctx context.Context, brokers string) (oracle.Evidence, error) {
 	}
 	e.Changelog, err = fold(ctx, brokers)
 	return e, err
+}
+
+// result is one committed count.
+func result(r *kgo.Record) (user string, clicks int64, err error) {
+	var said struct {
+		User   string `json:"user_id"`
+		Clicks int64  `json:"clicks"`
+	}
+	if err := json.Unmarshal(r.Value, &said); err != nil || said.User != string(r.Key) {
+		return "", 0, fmt.Errorf("%s-%d at %d: key %q, value %q", resultTopic, r.Partition, r.Offset, r.Key, r.Value)
+	}
+	return said.User, said.Clicks, nil
+}
+
+// follower reads committed counts while the faults happen.
+type follower struct {
+	mu     sync.Mutex
+	counts map[string][]int64
+	n      int
+}
+
+// run follows until ctx ends. What the brokers' absence causes is no error.
+func (f *follower) run(ctx context.Context, brokers string) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(seeds(brokers)...), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeTopics(resultTopic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchMaxWait(100*time.Millisecond), kgo.MetadataMinAge(50*time.Millisecond), kgo.MetadataMaxAge(time.Second))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	for ctx.Err() == nil {
+		for _, r := range client.PollFetches(ctx).Records() {
+			user, clicks, err := result(r)
+			if err != nil {
+				return err
+			}
+			f.mu.Lock()
+			f.counts[user] = append(f.counts[user], clicks)
+			f.n++
+			f.mu.Unlock()
+		}
+	}
+	return nil
+}
+
+func (f *follower) snapshot() map[string][]int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	copied := map[string][]int64{}
+	for user, counts := range f.counts {
+		copied[user] = slices.Clone(counts)
+	}
+	return copied
 }
 
 // source is the place that a dead letter names: topic/partition/offset.

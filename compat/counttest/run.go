@@ -85,10 +85,13 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 	defer w.close()
 	r := &run{Options: o, world: w, journal: newJournal(), random: rand.New(rand.NewPCG(o.Seed, 0)),
-		report: Report{Faults: map[string]int{}}, failed: make(chan error, writers)}
-	if err = r.underLoad(ctx); err == nil {
-		err = r.judge(ctx)
-	}
+		report: Report{Faults: map[string]int{}}, failed: make(chan error, writers+1), follower: follower{counts: map[string][]int64{}}}
+	err = r.followed(ctx, func() error {
+		if err := r.underLoad(ctx); err != nil {
+			return err
+		}
+		return r.judge(ctx)
+	})
 	if err != nil {
 		err = fmt.Errorf("seed %d, after %v: %w\nlast words:\n%s", o.Seed, r.report.Faults, err, w.words())
 	}
@@ -103,6 +106,22 @@ type run struct {
 	random  *rand.Rand
 	report  Report
 	failed  chan error
+	follower
+}
+
+// followed does work while a reader follows the results.
+func (r *run) followed(ctx context.Context, work func() error) error {
+	following, stop := context.WithCancel(ctx)
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		if err := r.follower.run(following, r.brokers()); err != nil {
+			r.failed <- err
+		}
+	})
+	err := work()
+	stop()
+	reader.Wait()
+	return err
 }
 
 // underLoad does one fault after the other while the writers write.
@@ -183,7 +202,7 @@ func (r *run) evidence(ctx context.Context) (oracle.Evidence, error) {
 	if err != nil {
 		return e, err
 	}
-	e.Sent = r.journal.sent
+	e.Sent, e.Followed = r.journal.sent, r.snapshot()
 	for n := range users {
 		user := fmt.Sprintf("user_%d", n)
 		bases := r.queries()
@@ -199,7 +218,7 @@ func (r *run) evidence(ctx context.Context) (oracle.Evidence, error) {
 func (r *run) count(e oracle.Evidence) {
 	r.report.Stored, r.report.Broken, r.report.Users = len(e.Input), len(e.DeadLetters), len(e.Outputs)
 	r.report.Results = 0
-	for _, outputs := range e.Outputs {
-		r.report.Results += len(outputs)
+	for _, counts := range e.Followed {
+		r.report.Results += len(counts)
 	}
 }

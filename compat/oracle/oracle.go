@@ -38,6 +38,9 @@ type Evidence struct {
 	Input []Stored
 	// Outputs are each user's committed counts in the order of the result topic.
 	Outputs map[string][]int64
+	// Followed is the same as a reader of committed records was given it while the
+	// faults happened: compaction has taken none away.
+	Followed map[string][]int64
 	// Changelog is the fold of the state's changelog; nil when it was not read.
 	Changelog map[string]int64
 	// Answers are what the query API says of each user.
@@ -141,28 +144,37 @@ func (c *checker) users() {
 			users[user] = true
 		}
 	}
-	for user, outputs := range c.Outputs {
-		users[user] = true
-		before := int64(0)
-		for _, n := range outputs {
-			if n <= before {
-				c.fault("STEP: %s was counted %d after %d", user, n, before)
-			}
-			before = n
+	for _, outputs := range []map[string][]int64{c.Outputs, c.Followed} {
+		for user, counts := range outputs {
+			users[user] = true
+			c.steps(user, counts)
 		}
 	}
 	for _, user := range slices.Sorted(maps.Keys(users)) {
-		last := int64(0)
-		if outputs := c.Outputs[user]; len(outputs) > 0 {
-			last = outputs[len(outputs)-1]
-		}
-		equal := c.raw[user] == c.sent[user] && c.raw[user] == last && c.raw[user] == c.Answers[user] &&
-			(c.Changelog == nil || c.raw[user] == c.Changelog[user])
-		if !equal {
-			c.fault("COUNT: %s: sent %d, stored %d, last result %d, changelog %d, query %d",
-				user, c.sent[user], c.raw[user], last, c.Changelog[user], c.Answers[user])
+		want, result, followed := c.raw[user], last(c.Outputs[user]), last(c.Followed[user])
+		if want != c.sent[user] || want != result || want != followed || want != c.Answers[user] ||
+			c.Changelog != nil && want != c.Changelog[user] {
+			c.fault("COUNT: %s: sent %d, stored %d, last result %d, last result to a reader %d, changelog %d, query %d",
+				user, c.sent[user], want, result, followed, c.Changelog[user], c.Answers[user])
 		}
 	}
+}
+
+func (c *checker) steps(user string, counts []int64) {
+	before := int64(0)
+	for _, n := range counts {
+		if n <= before {
+			c.fault("STEP: %s was counted %d after %d", user, n, before)
+		}
+		before = n
+	}
+}
+
+func last(counts []int64) int64 {
+	if len(counts) == 0 {
+		return 0
+	}
+	return counts[len(counts)-1]
 }
 
 // deadLetters checks that each broken record is there once and nothing else.
