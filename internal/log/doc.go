@@ -1,7 +1,8 @@
 // Package log keeps partitions on disk in Kafka's format: append batches, read
 // them by offset, and find everything again after any stop.
 //
-// Most readers need [Open], [Log.Append] with [Appended.Wait], and [Log.Read].
+// Most readers need [Open], [Log.Append] with [Appended.Wait], and [Log.Read]; for
+// transactions [Log.AppendMarker], [Log.ReadCommitted] and [Log.Aborted].
 // DESIGN.md in this directory says why the log is built as it is.
 //
 // A data directory holds
@@ -21,7 +22,8 @@
 //	    ….log.cleaned, ….log.swap        a compacted segment that will take the place of others
 //	    00000000000000000042.index       offset to position, sparse
 //	    00000000000000000042.timeindex   timestamp to offset, sparse
-//	    00000000000000000057.snapshot    idempotent producers, as of offset 57
+//	    00000000000000000042.txnindex    aborted transactions whose marker is in the segment
+//	    00000000000000000057.snapshot    idempotent producers and open transactions, as of offset 57
 //	<topic>-<partition>.<id>-delete/     deleted, being removed
 //
 // The package knows no Kafka error codes, no sockets and no groups. All of its
