@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"millrace/compat/probe"
 )
@@ -23,14 +24,15 @@ const (
 // commits is what the committers were promised: the highest acknowledged
 // offset per group and partition.
 type commits struct {
-	mu    sync.Mutex
-	acked map[string]map[partition]int64
-	n     int64
-	polls int64
+	mu      sync.Mutex
+	acked   map[string]map[partition]int64
+	n       int64
+	byGroup map[string]int64
+	polls   int64
 }
 
 func newCommits() *commits {
-	return &commits{acked: map[string]map[partition]int64{memberGroup: {}, counterGroup: {}}}
+	return &commits{acked: map[string]map[partition]int64{memberGroup: {}, counterGroup: {}}, byGroup: map[string]int64{}}
 }
 
 func (c *commits) ack(group string, p partition, offset int64) {
@@ -38,6 +40,7 @@ func (c *commits) ack(group string, p partition, offset int64) {
 	defer c.mu.Unlock()
 	c.acked[group][p] = max(c.acked[group][p], offset)
 	c.n++
+	c.byGroup[group]++
 }
 
 func (c *commits) acks() int64 {
@@ -95,7 +98,8 @@ func committed(conn *probe.Conn, group string, p partition) (int64, error) {
 
 // countUp commits 1, 2, 3 … for every partition in a group without members.
 func countUp(ctx context.Context, addr string, partitions []partition, c *commits) error {
-	client, err := kgo.NewClient(quickRetries(addr)...)
+	// Newer versions of the request name topics by their ids.
+	client, err := kgo.NewClient(append(quickRetries(addr), kgo.MaxVersions(kversion.V4_0_0()))...)
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,7 @@ type Report struct {
 	Stored       int64
 	Repeated     int64 // stored twice by writers that are not idempotent
 	Commits      int64
+	ByGroup      map[string]int64 // commits
 	Polls        int64
 	SlowestReady time.Duration
 	MedianReady  time.Duration
@@ -56,8 +57,8 @@ func (r Report) Floor() error {
 		return errors.New("INVALID: nothing was killed")
 	case r.Acked < int64(100*r.Cycles):
 		return fmt.Errorf("INVALID: %d acknowledgements in %d cycles", r.Acked, r.Cycles)
-	case r.Commits < int64(r.Cycles) || r.Polls == 0:
-		return fmt.Errorf("INVALID: %d commits and %d polls in %d cycles", r.Commits, r.Polls, r.Cycles)
+	case r.ByGroup[memberGroup] < int64(r.Cycles) || r.ByGroup[counterGroup] < int64(r.Cycles) || r.Polls == 0:
+		return fmt.Errorf("INVALID: commits %v and %d polls in %d cycles", r.ByGroup, r.Polls, r.Cycles)
 	}
 	return nil
 }
@@ -306,7 +307,7 @@ func (r *run) readAgain(ctx context.Context) error {
 
 func (r *run) finish(began time.Time) {
 	r.report.Acked, r.report.Commits = r.journal.acked(), r.commits.acks()
-	r.report.Polls = r.commits.polls
+	r.report.Polls, r.report.ByGroup = r.commits.polls, r.commits.byGroup
 	r.report.Repeated = r.journal.repeat
 	for _, found := range r.journal.found {
 		r.report.Stored += int64(len(found))

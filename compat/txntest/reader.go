@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"millrace/compat/history"
 )
@@ -84,7 +85,7 @@ func (r *reader) reached(final map[history.Partition][]history.Seen) bool {
 // observe asks for the stable committed offset of each group in turn until ctx
 // ends.
 func observe(ctx context.Context, addr string, groups []string, at history.Partition, j *journal) error {
-	client, err := kgo.NewClient(quickRetries(addr)...)
+	client, err := newObserver(addr)
 	if err != nil {
 		return err
 	}
@@ -101,6 +102,12 @@ func observe(ctx context.Context, addr string, groups []string, at history.Parti
 		}
 	}
 	return nil
+}
+
+// newObserver is a client that names topics by their names: newer versions of
+// the request name them by their ids.
+func newObserver(addr string) (*kgo.Client, error) {
+	return kgo.NewClient(append(quickRetries(addr), kgo.MaxVersions(kversion.V4_0_0()))...)
 }
 
 // stableOffset asks once. There is no answer while the broker is away, while it

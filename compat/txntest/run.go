@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"millrace/compat/history"
 	"millrace/compat/probe"
 	"millrace/compat/target"
@@ -339,7 +337,7 @@ func readAll(p history.Partition, read func(string, int32, int64, func(probe.Bat
 }
 
 func (r *run) finalOffsets(ctx context.Context) ([]history.Observed, error) {
-	client, err := kgo.NewClient(quickRetries(r.broker.Addr)...)
+	client, err := newObserver(r.broker.Addr)
 	if err != nil {
 		return nil, err
 	}
