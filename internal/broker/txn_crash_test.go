@@ -107,7 +107,7 @@ func (image txnImage) check(t *testing.T, cfg broker.Config) (fault string) {
 	return ""
 }
 
-const txnCrashFloor = 900 // images of each version of the protocol
+const txnCrashFloor = 600 // images of each version of the protocol
 
 // R14, T1: at whatever operation and in whatever way the power fails, each
 // transaction is committed in all partitions and in its group, or in none;

@@ -32,6 +32,7 @@ var PlantedTxnBugs = map[string]TxnFaults{
 func (b *Broker) EndTransactions(t testing.TB) {
 	t.Helper()
 	for _, lt := range b.txns.all() {
+		b.WaitSettled(t, lt.id) // after a restart, data may become part of a transaction then
 		lt.mu.Lock()
 		if lt.mu.txn.State == txn.Ongoing {
 			if err := lt.store(lt.mu.txn.Abort(b.txns.now())); err != nil {
