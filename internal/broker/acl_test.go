@@ -168,3 +168,41 @@ func TestUsersThatCannotBe(t *testing.T) {
 		t.Errorf("a refused change changed the user: %v", err)
 	}
 }
+
+// TestTransactionWithItsRights: consume, produce and commit offsets in one
+// transaction, with Write on the transactional id and the rights of its parts.
+func TestTransactionWithItsRights(t *testing.T) {
+	n := serveSecured(t, broker.Config{DefaultPartitions: 1}, "pay")
+	m := &matrix{node: n}
+	for _, topic := range []string{"pay-in", "pay-out"} {
+		m.login(t, "admin").createTopic(topic, 1)
+	}
+	ctx := testContext(t)
+	if err := n.as(t, "admin").ProduceSync(ctx, &kgo.Record{Topic: "pay-in", Value: []byte("x")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	n.allowed(t, kadm.NewACLs().Allow("User:pay").AllowHosts().Topics("pay-in").Groups("pay").Operations(kadm.OpRead).ResourcePatternType(kadm.ACLPatternLiteral))
+	n.allowed(t, kadm.NewACLs().Allow("User:pay").AllowHosts().Topics("pay-out").TransactionalIDs("pay-").Operations(kadm.OpWrite).ResourcePatternType(kadm.ACLPatternPrefixed))
+	session, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(n.addr), kgo.SASL(mechanismOf("SCRAM-SHA-512", "pay", "pay-pw")),
+		kgo.TransactionalID("pay-1"), kgo.ConsumerGroup("pay"), kgo.ConsumeTopics("pay-in"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DefaultProduceTopic("pay-out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	if got := session.PollFetches(ctx); got.Err() != nil || got.NumRecords() != 1 {
+		t.Fatalf("consume: %v", got.Err())
+	}
+	if err := session.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	if err := session.ProduceSync(ctx, &kgo.Record{Value: []byte("y")}).FirstErr(); err != nil {
+		t.Fatalf("produce: %v", err)
+	}
+	if committed, err := session.End(ctx, kgo.TryCommit); err != nil || !committed {
+		t.Fatalf("commit: %v, %v", committed, err)
+	}
+	other := n.client(t, kgo.SASL(mechanismOf("PLAIN", "pay", "pay-pw")), kgo.TransactionalID("other"), kgo.DefaultProduceTopic("pay-out"))
+	if err := other.BeginTransaction(); !errors.Is(err, kerr.TransactionalIDAuthorizationFailed) {
+		t.Errorf("another transactional id: %v", err)
+	}
+}
