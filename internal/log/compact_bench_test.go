@@ -4,7 +4,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"millrace/internal/batch"
 	"millrace/record"
@@ -82,5 +85,61 @@ func fillKeyed(b *testing.B, l *Log, codec batch.Codec, valueBytes, inputBytes i
 	appendSync(b, l, keyedBatch(b, plain, l.store.opts.Now().UnixMilli(), put("last", "")))
 	if err := l.store.checkpointer.checkpoint(); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// BenchmarkAppendBesideCompaction is a durable append to one partition while the
+// cleaner works, at its own pace, on another one, and without it.
+func BenchmarkAppendBesideCompaction(b *testing.B) {
+	for _, compacting := range []bool{false, true} {
+		b.Run(fmt.Sprintf("compacting=%v", compacting), func(b *testing.B) { benchmarkBeside(b, compacting) })
+	}
+}
+
+func benchmarkBeside(b *testing.B, compacting bool) {
+	clock := newClock()
+	cfg := compactedConfig()
+	cfg.SegmentBytes, cfg.IndexIntervalBytes = 16<<20, 4096
+	o := quiet(clock)
+	o.CheckpointBytes = 1 << 40 // no checkpoint, after which the store's own cleaner would begin
+	s := openDir(b, b.TempDir(), o)
+	dirty := create(b, s, cfg)
+	fillKeyed(b, dirty, batch.None, 1000, 64<<20)
+	other := record.TopicPartition{Topic: "other"}
+	if err := s.Create([]CreateSpec{{TP: other, Config: DefaultConfig()}}); err != nil {
+		b.Fatal(err)
+	}
+	l, _ := s.Log(other)
+	var cleaner sync.WaitGroup
+	done := make(chan struct{})
+	if compacting {
+		cleaner.Go(func() { compactAgain(b, dirty, done) })
+	}
+	data := makeBatch(noProducer, clock.ms.Load(), strings.Repeat("x", 1000))
+	var took []time.Duration
+	for b.Loop() {
+		began := time.Now()
+		appendSync(b, l, data)
+		took = append(took, time.Since(began))
+	}
+	close(done)
+	cleaner.Wait()
+	reportMedian(b, took)
+}
+
+// compactAgain compacts the log from its start, again and again.
+func compactAgain(b *testing.B, l *Log, done chan struct{}) {
+	keys := newOffsetMap(32 << 20)
+	for limit := l.view.Load().active().base; ; {
+		select {
+		case <-done:
+			return
+		default:
+		}
+		l.compacted.to.Store(0)
+		if err := l.store.cleaner.clean(dirt{log: l, limit: limit}, keys); err != nil {
+			b.Error(err)
+			return
+		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	compactErrorWorkloads = 3
+	compactErrorWorkloads = 2
 	minCompactErrorPoints = 1000
 )
 
