@@ -38,13 +38,18 @@ func (x *txns) finish(lt *liveTxn, t txn.Txn, prepared written) {
 func (x *txns) mark(lt *liveTxn, t txn.Txn, partitions []record.TopicPartition) (left []record.TopicPartition) {
 	m := log.Marker{
 		ProducerID: t.Producer.ID, ProducerEpoch: t.Producer.Epoch, Commit: t.State == txn.PrepareCommit,
-		CoordinatorEpoch: lt.shard.log.LeaderEpoch(), TransactionVersion: int16(t.Version),
+		CoordinatorEpoch: lt.shard.log.LeaderEpoch(), TransactionVersion: int16(t.Version), SyncLater: true,
 	}
 	appended := make([]log.Appended, len(partitions))
 	failed := make([]error, len(partitions))
+	var logs []*log.Log
 	for i, tp := range partitions {
+		if l, err := x.b.partition(string(tp.Topic), int32(tp.Partition)); err == nil {
+			logs = append(logs, l)
+		}
 		appended[i], failed[i] = x.b.writeMarker(tp, m)
 	}
+	x.b.store.SyncTogether(logs...)
 	for i, tp := range partitions {
 		err := failed[i]
 		if err == nil && !x.b.cfg.txnFaults.earlyComplete {

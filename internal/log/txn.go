@@ -20,6 +20,10 @@ type Marker struct {
 	// TransactionVersion is Kafka's feature level under which the transaction ran.
 	// From 2 on a marker ends only transactions of an older epoch.
 	TransactionVersion int16
+
+	// SyncLater leaves it to the caller to start the sync of this marker with
+	// others, by [Store.SyncTogether]. It is not part of what is stored.
+	SyncLater bool
 }
 
 // AppendMarker appends the control batch that ends the producer's transaction
@@ -49,7 +53,7 @@ func (l *Log) AppendMarker(m Marker) (Appended, error) {
 	if err := l.appender.producers.decideMarker(m); err != nil && !l.store.opts.faults.unfencedMarkers {
 		return Appended{}, err
 	}
-	return l.add(b, []batch.Header{h}, addition{marker: &m, cfg: cfg, nowMs: nowMs, internal: true, sync: true})
+	return l.add(b, []batch.Header{h}, addition{marker: &m, cfg: cfg, nowMs: nowMs, internal: true, sync: !m.SyncLater})
 }
 
 var markerBuilders = sync.Pool{New: func() any { return new(batch.Builder) }}
