@@ -186,6 +186,13 @@ func (f *follower) run(ctx context.Context, brokers string) error {
 	return nil
 }
 
+// seen is how many counts were given so far.
+func (f *follower) seen() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n
+}
+
 func (f *follower) snapshot() map[string][]int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -44,20 +44,21 @@ func (r Report) Floor(cycles int) error {
 	for _, n := range r.Faults {
 		done += n
 	}
-	if done < cycles || r.Acked < 100*cycles || r.Broken == 0 || r.Results < 10*cycles {
+	if done < cycles || r.Acked < 100*cycles || r.Broken == 0 || r.Results < countsPerCycle*cycles {
 		return fmt.Errorf("INVALID: too little happened: %s", r)
 	}
 	return nil
 }
 
-// The bounds of one cycle: how much must be acknowledged before the next fault,
-// how much longer it may wait at random, and when a run that gets nowhere is a
+// The bounds of one cycle: how many events must be acknowledged and how many
+// counts committed before the next fault, how much longer it may wait at random, and when a run that gets nowhere is a
 // failure of its own.
 const (
-	acksPerCycle = 150
-	waitAtMost   = 400 * time.Millisecond
-	progress     = 90 * time.Second
-	settle       = 3 * time.Minute
+	acksPerCycle   = 150
+	countsPerCycle = 50
+	waitAtMost     = 400 * time.Millisecond
+	progress       = 90 * time.Second
+	settle         = 3 * time.Minute
 )
 
 // world is what counts, and what can be done to it.
@@ -143,7 +144,7 @@ func (r *run) underLoad(ctx context.Context) error {
 
 func (r *run) cycles(ctx context.Context) error {
 	for n := range r.Cycles {
-		if err := r.awaitAcks(ctx); err != nil {
+		if err := r.awaitProgress(ctx); err != nil {
 			return err
 		}
 		what, err := r.fault(ctx, r.random)
@@ -155,12 +156,14 @@ func (r *run) cycles(ctx context.Context) error {
 			fmt.Fprintf(r.Log, "%v, %d events acknowledged\n", r.report.Faults, r.journal.acks())
 		}
 	}
-	return r.awaitAcks(ctx)
+	return r.awaitProgress(ctx)
 }
 
-func (r *run) awaitAcks(ctx context.Context) error {
-	enough := r.journal.acks() + acksPerCycle
-	for deadline := time.Now().Add(progress); r.journal.acks() < enough; {
+// awaitProgress waits until events were acknowledged and counts committed, and a
+// random moment longer: a fault before the first commit of a life proves little.
+func (r *run) awaitProgress(ctx context.Context) error {
+	acks, counts := r.journal.acks()+acksPerCycle, r.follower.seen()+countsPerCycle
+	for deadline := time.Now().Add(progress); r.journal.acks() < acks || r.follower.seen() < counts; {
 		select {
 		case err := <-r.failed:
 			return err
@@ -169,7 +172,8 @@ func (r *run) awaitAcks(ctx context.Context) error {
 		case <-time.After(2 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("STUCK: %d of %d acknowledgements within %s", r.journal.acks()-enough+acksPerCycle, acksPerCycle, progress)
+			return fmt.Errorf("STUCK: %d of %d acknowledgements and %d of %d committed counts within %s", r.journal.acks()-acks+acksPerCycle,
+				acksPerCycle, r.follower.seen()-counts+countsPerCycle, countsPerCycle, progress)
 		}
 	}
 	time.Sleep(time.Duration(r.random.Int64N(int64(waitAtMost))))

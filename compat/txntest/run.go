@@ -56,7 +56,7 @@ func (r Report) Floor() error {
 		return fmt.Errorf("INVALID: too little happened: %s", r)
 	}
 	for library, committed := range r.ByLibrary {
-		if committed < cycles/4 {
+		if committed < max(1, cycles/10) {
 			return fmt.Errorf("INVALID: %s committed %d transactions in %d cycles", library, committed, cycles)
 		}
 	}
