@@ -26,7 +26,7 @@ func randomClicks(rng *rand.Rand, partitions, n int, byKey bool) [][]entry {
 		}
 		e := entry{
 			key:   []byte(user),
-			value: fmt.Appendf(nil, "%s /%d", user, rng.IntN(3)),
+			value: fmt.Appendf(nil, "%s /%d", user, rng.IntN(40)),
 			at:    record.Timestamp(1000 + 40*i - rng.IntN(900)),
 		}
 		if rng.IntN(20) == 0 {

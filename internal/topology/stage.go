@@ -125,9 +125,19 @@ type brokenError struct{ err error }
 func (e *brokenError) Error() string { return e.err.Error() }
 func (e *brokenError) Unwrap() error { return e.err }
 
+// reasoned is an error of a codec or a user's function that names its own reason,
+// of which there must be few: each is a label of a metric.
+type reasoned interface {
+	error
+	DeadLetterReason() string
+}
+
 // refuse applies the policy to row i of in. Its error stops the task.
 func (s *stage) refuse(in *rows, i int, reason string, why error) error {
 	l := s.letterOf(in, i)
+	if own, ok := errors.AsType[reasoned](why); ok {
+		reason = own.DeadLetterReason()
+	}
 	switch s.policy.Action {
 	case Stop:
 		return &StageError{Stage: s.name, Reason: reason, TopicPartition: l.TopicPartition, Offset: l.Offset, Err: why}

@@ -103,13 +103,20 @@ func TestSlowPartitionIsNotIdle(t *testing.T) {
 	w.click(0, 25_000, "ana")
 	w.click(1, 1_000, "bob")
 	w.click(1, 26_000, "bob")
-	for _, k := range w.tasks {
-		if k.sub.ID == 0 {
-			k.process(1) // partition 1 is not at its end
-			k.commit()
+	first := func() {
+		for _, k := range w.tasks {
+			if k.sub.ID == 0 && k.read[0] < 1+int(1-k.partition) { // partition 1 is not read to its end
+				k.process(1)
+				k.commit()
+			}
 		}
 	}
+	w.draining = true
+	first()
+	w.tick(time.Second)
 	w.tick(time.Minute)
+	w.click(0, 27_000, "ana") // partition 0 goes on
+	first()
 	for _, k := range w.tasks {
 		if k.sub.ID == 1 {
 			for k.process(9) {
