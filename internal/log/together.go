@@ -7,14 +7,15 @@ func (s *Store) SyncTogether(logs ...*Log) {
 	y := s.syncer
 	y.mu.Lock()
 	defer y.mu.Unlock()
+	asked := false
 	for _, l := range logs {
 		if l.scheduled.queued { // else a round in progress covers it, or nothing is unsynced
-			l.scheduled.urgent = true
-			y.urgent = true
-			y.gather.waiting++
+			l.scheduled.urgent, asked = true, true
 		}
 	}
-	if y.urgent {
+	if asked {
+		y.urgent = true
+		y.gather.waiting++ // one caller waits for all of them
 		y.wake()
 	}
 }
