@@ -149,7 +149,9 @@ func (call *produceCall) appendTo(t *topic, asked *wire.ProducePartition, result
 	if err != nil {
 		return err
 	}
-	a, err := l.Append(asked.Records, log.AppendOptions{Sync: call.req.Acks == acksAll && call.inTxn == nil, Txn: vouched})
+	a, err := l.Append(asked.Records, log.AppendOptions{
+		Sync: call.req.Acks == acksAll && call.inTxn == nil, Txn: vouched, FromZero: vouched && call.req.Version >= addsByWriting,
+	})
 	if err != nil {
 		return err
 	}

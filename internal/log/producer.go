@@ -77,9 +77,9 @@ type producers struct {
 
 // decide says what to do with a batch of an idempotent producer: append it (nil
 // and false), answer with the batch that it repeats (true), or refuse it.
-// The first sequence of a producer that is not known here is free (rule P3): its
-// state may have expired, or its older records may have been deleted. The
-// broker's own batches have no sequences.
+// The first sequence of a producer that is not known here is free (rule P3),
+// unless FromZero: its state may have expired, or its older records may have been
+// deleted. The broker's own batches have no sequences.
 func (s *producers) decide(h batch.Header, o AppendOptions) (repeated producerBatch, duplicate bool, err error) {
 	p := s.byID[h.ProducerID]
 	if p != nil && h.ProducerEpoch < p.epoch {
@@ -90,7 +90,13 @@ func (s *producers) decide(h batch.Header, o AppendOptions) (repeated producerBa
 			return b, true, nil
 		}
 	}
-	if err := p.admit(h, o.Txn); err != nil || p == nil || o.Internal {
+	if err := p.admit(h, o.Txn); err != nil || o.Internal {
+		return producerBatch{}, false, err
+	}
+	if p == nil {
+		if o.FromZero && h.BaseSequence != 0 {
+			err = fmt.Errorf("%w: producer %d, epoch %d, starts with sequence %d instead of 0", ErrOutOfOrderSequence, h.ProducerID, h.ProducerEpoch, h.BaseSequence)
+		}
 		return producerBatch{}, false, err
 	}
 	return producerBatch{}, false, p.inSequence(h)

@@ -145,6 +145,24 @@ func TestFencing(t *testing.T) {
 	appendTxn(t, l, producerSpec{id: 1, epoch: 6}, 1)
 }
 
+// Under transaction.version 2 a producer that is not known here starts at 0: what
+// comes with a higher sequence has overtaken its first batch.
+func TestFirstBatchFromZero(t *testing.T) {
+	l := create(t, openDir(t, t.TempDir(), Options{}), Config{})
+	ask := AppendOptions{Sync: true, Txn: true, FromZero: true}
+	if _, err := l.Append(txnBatch(producerSpec{id: 7, sequence: 1}, 1), ask); !errors.Is(err, ErrOutOfOrderSequence) {
+		t.Errorf("sequence 1 of an unknown producer: %v, want ErrOutOfOrderSequence", err)
+	}
+	for sequence := range int32(2) {
+		if _, err := l.Append(txnBatch(producerSpec{id: 7, sequence: sequence}, 1), ask); err != nil {
+			t.Errorf("sequence %d: %v", sequence, err)
+		}
+	}
+	if _, err := l.Append(txnBatch(producerSpec{id: 8, sequence: 1}, 1), AppendOptions{Sync: true, Txn: true}); err != nil {
+		t.Errorf("without FromZero: %v", err)
+	}
+}
+
 func TestControlBatchesAreNotForClients(t *testing.T) {
 	l := create(t, openDir(t, t.TempDir(), Options{}), Config{})
 	b, err := Marker{ProducerID: 1, Commit: true}.encode(new(batch.Builder), 0)
