@@ -82,6 +82,7 @@ var sections = []struct {
 	{"transactions", transactions},
 	{"compaction", compaction},
 	{"counts", counts},
+	{"latency", latency},
 	{"connections", connections},
 	{"partitions", partitions},
 }
