@@ -18,7 +18,12 @@ const cleanerFile = "cleaner-offset-checkpoint"
 type compacted struct {
 	to     atomic.Int64 // below, only the newest record of each key is left
 	failed atomic.Bool  // damage was found: the log stays as it is until the next start
+	rests  time.Time    // a pass failed: not before then; for the cleaner alone
 }
+
+// restAfterFailure keeps a pass that fails again and again, for want of space
+// above all, from taking the disk's time.
+const restAfterFailure = time.Minute
 
 func (l *Log) compactedTo() record.Offset { return record.Offset(l.compacted.to.Load()) }
 
@@ -76,6 +81,7 @@ func (c *cleaner) cleanAll() {
 			keys = newOffsetMap(c.store.opts.CompactionMapBytes)
 		}
 		if err := c.clean(d, keys); err != nil && !c.tolerable(d.log, err) {
+			d.log.compacted.rests = time.Now().Add(restAfterFailure)
 			d.log.warn("compaction failed; it is tried again", err)
 		}
 		select {
@@ -170,7 +176,7 @@ func (c *cleaner) dirtiest(tried map[*Log]bool) (worst dirt) {
 			continue
 		}
 		highest = max(highest, d.ratio)
-		if tried[l] || !d.due && d.ratio <= cfg.MinCleanableDirtyRatio {
+		if tried[l] || time.Now().Before(l.compacted.rests) || !d.due && d.ratio <= cfg.MinCleanableDirtyRatio {
 			continue
 		}
 		if worst.log == nil || d.due && !worst.due || d.due == worst.due && d.ratio > worst.ratio {
@@ -231,14 +237,14 @@ func (l *Log) tooYoung(v *view, i int, cfg *Config, nowMs int64) (bool, error) {
 // sealLagging rolls an active segment that is too old for max.compaction.lag.ms:
 // in a partition where nobody appends, no append would.
 func (l *Log) sealLagging(cfg *Config, nowMs int64) error {
-	if cfg.MaxCompactionLagMs == math.MaxInt64 || l.view.Load().active().size.Load() == 0 {
+	active := l.view.Load().active()
+	if cfg.MaxCompactionLagMs == math.MaxInt64 || active.size.Load() == 0 || !olderThan(active.firstTime(nowMs), nowMs, cfg.MaxCompactionLagMs) {
 		return nil
 	}
 	l.appender.Lock()
 	defer l.appender.Unlock()
-	active := l.view.Load().active()
-	if active.size.Load() == 0 || l.durable.Load() != l.next.Load() || !olderThan(active.firstTime(nowMs), nowMs, cfg.MaxCompactionLagMs) {
-		return nil
+	if l.view.Load().active() != active || l.durable.Load() != l.next.Load() {
+		return nil // somebody appends: that rolls it
 	}
 	if err := l.roll(nowMs); err != nil {
 		return err

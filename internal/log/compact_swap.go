@@ -83,8 +83,8 @@ func (w *segmentWriter) unpin() {
 }
 
 // swap puts the new segment in the place of the group's. errOvertaken when they
-// are not in the log any more. Another error means that the log has failed: a
-// start will find it either as it was or with the new segment.
+// are not in the log any more. After another error the log is as it was, or has
+// failed: then a start will find it as it was or with the new segment.
 func (l *Log) swap(g segmentGroup, w *segmentWriter) error {
 	l.reshape.Lock()
 	defer l.reshape.Unlock()
@@ -97,8 +97,14 @@ func (l *Log) swap(g segmentGroup, w *segmentWriter) error {
 	if !there {
 		return errors.Join(errOvertaken, w.abandonLocked())
 	}
-	if err := l.commitSwap(w.seg); err != nil {
-		return err
+	data := w.seg.path(dataFile)
+	if err := l.store.fsys.Rename(data+cleanedSuffix, data+swapSuffix); err != nil {
+		return errors.Join(err, w.abandonLocked())
+	}
+	if err := l.syncSwap(); err != nil {
+		w.seg.retire()
+		w.unpin()
+		return err // the log has failed: nobody knows which one counts
 	}
 	l.changeView(func(v view) view {
 		segments := append([]*segment{}, v.segments[:at]...)
@@ -135,15 +141,7 @@ func (l *Log) place(g segmentGroup) (at int, there bool) {
 	return 0, false
 }
 
-// commitSwap makes the new segment durable as the one that counts.
-func (l *Log) commitSwap(seg *segment) error {
-	path := seg.path(dataFile)
-	if err := l.store.fsys.Rename(path+cleanedSuffix, path+swapSuffix); err != nil {
-		return l.fail(err)
-	}
-	return l.syncSwap()
-}
-
+// syncSwap makes the step of a swap durable, or fails the log.
 func (l *Log) syncSwap() error {
 	if l.store.opts.faults.compaction.skipDirSync {
 		return nil
