@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/record"
@@ -62,7 +61,6 @@ func (s SessionConfig) withDefaults() SessionConfig {
 type Session struct {
 	group   *kgo.GroupTransactSession
 	client  *kgo.Client
-	admin   *kadm.Client
 	config  Config
 	session SessionConfig
 	peers   *balancer
@@ -118,7 +116,6 @@ func NewSession(c Config, s SessionConfig) (*Session, error) {
 		return nil, fmt.Errorf("client settings: %w", err)
 	}
 	session.client = session.group.Client()
-	session.admin = kadm.NewClient(session.client)
 	return session, nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -123,23 +122,33 @@ func (s *Session) Fence(ctx context.Context, ids []string) error {
 
 // Committed asks where the group stands in partitions, and waits until no
 // commit for them is pending. A partition without a commit has the offset -1.
+//
+// It asks for the partitions by name: a broker that is asked for all leaves out
+// those without a commit, and with them one whose first commit is pending.
 func (s *Session) Committed(ctx context.Context, partitions []record.TopicPartition) (map[record.TopicPartition]Position, error) {
 	all := make(map[record.TopicPartition]Position, len(partitions))
+	if len(partitions) == 0 {
+		return all, nil
+	}
 	err := s.retry(ctx, func() error {
-		answer, err := s.admin.FetchOffsets(kadm.RequireStable(ctx), s.session.Group)
-		if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		clear(all)
+		answer, err := s.fetchOffsets(partitions).RequestWith(ctx, s.client)
+		if err != nil {
 			return err
 		}
-		for _, tp := range partitions {
-			o, ok := answer.Lookup(string(tp.Topic), int32(tp.Partition))
-			switch {
-			case !ok:
-				all[tp] = Position{Offset: -1, LeaderEpoch: -1}
-			case o.Err != nil:
-				return o.Err
-			default:
-				note, _ := base64.StdEncoding.DecodeString(o.Metadata) // another tool's note is none of ours
-				all[tp] = Position{Offset: record.Offset(o.At), LeaderEpoch: o.LeaderEpoch, Note: note}
+		if err := kerr.ErrorForCode(answer.ErrorCode); err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+			return err
+		}
+		for _, t := range answer.Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					return fmt.Errorf("%s-%d: %w", t.Topic, p.Partition, err)
+				}
+				position := Position{Offset: record.Offset(p.Offset), LeaderEpoch: p.LeaderEpoch}
+				if p.Metadata != nil {
+					position.Note, _ = base64.StdEncoding.DecodeString(*p.Metadata) // another tool's note is none of ours
+				}
+				all[record.TopicPartition{Topic: record.Topic(t.Topic), Partition: record.Partition(p.Partition)}] = position
 			}
 		}
 		return nil
@@ -147,7 +156,23 @@ func (s *Session) Committed(ctx context.Context, partitions []record.TopicPartit
 	if err != nil {
 		return nil, fmt.Errorf("ask for the offsets of group %q: %w", s.session.Group, s.translate(err))
 	}
+	for _, tp := range partitions {
+		if _, known := all[tp]; !known {
+			all[tp] = Position{Offset: -1, LeaderEpoch: -1}
+		}
+	}
 	return all, nil
+}
+
+func (s *Session) fetchOffsets(partitions []record.TopicPartition) *kmsg.OffsetFetchRequest {
+	r := kmsg.NewPtrOffsetFetchRequest()
+	r.Group, r.RequireStable = s.session.Group, true
+	for name, numbers := range byTopic(partitions) {
+		topic := kmsg.NewOffsetFetchRequestTopic()
+		topic.Topic, topic.Partitions = name, numbers
+		r.Topics = append(r.Topics, topic)
+	}
+	return r
 }
 
 // retry calls f until it succeeds, fails for good, or ctx ends. What is worth

@@ -122,7 +122,8 @@ func (e *Engine) session(ctx context.Context, db *store.DB) error {
 		return err
 	}
 	defer reader.Close()
-	session, err := client.NewSession(e.options.Client, e.sessionConfig(db, layout))
+	config := e.sessionConfig(db, layout)
+	session, err := client.NewSession(e.options.Client, config)
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (e *Engine) session(ctx context.Context, db *store.DB) error {
 	life, end := context.WithCancel(ctx)
 	e.life = life
 	in := &instance{
-		engine: e, options: &e.options, session: session, reader: reader, admin: admin, db: db, layout: layout,
+		engine: e, options: &e.options, session: session, reader: reader, admin: admin, db: db, layout: layout, transactionalID: config.TransactionalID,
 		units:   make(map[unitKey]*unit),
 		inputs:  make(map[record.TopicPartition][]*subscriber),
 		limits:  e.options.limits(),

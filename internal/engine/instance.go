@@ -24,6 +24,8 @@ type instance struct {
 	db      *store.DB
 	layout  *layout
 
+	transactionalID string // this instance's
+
 	units  map[unitKey]*unit
 	inputs map[record.TopicPartition][]*subscriber // of running tasks
 	limits limits
@@ -50,7 +52,8 @@ type unitKey struct {
 type unit struct {
 	key    unitKey
 	phase  phase
-	tasks  []*task // when running
+	tasks  []*task         // when running
+	ctx    context.Context // of its restore
 	cancel context.CancelFunc
 	err    error // when failed
 	done   atomic.Int64

@@ -92,11 +92,15 @@ type foldTask struct {
 	merge     bool
 	records   int64 // open
 	committed int64
-	timer     bool // has something to commit although no input came
+	timer     string // key that each tick adds to, although no input came
+	slow      func() // called before each batch
 	progress  int64
 }
 
 func (t *foldTask) Process(b *topology.Batch, out topology.Output) error {
+	if t.slow != nil {
+		t.slow()
+	}
 	for i := range b.Offsets {
 		t.records++
 		if strings.HasPrefix(string(b.Values[i]), poison) {
@@ -118,7 +122,17 @@ func (t *foldTask) Process(b *topology.Batch, out topology.Output) error {
 	return nil
 }
 
-func (t *foldTask) Tick(time.Time) bool { return t.timer }
+func (t *foldTask) Tick(time.Time) bool {
+	if t.timer == "" {
+		return false
+	}
+	at, err := t.table.get([]byte(t.timer))
+	if err != nil {
+		return false
+	}
+	t.table.set([]byte(t.timer), at.add([]byte("tick")))
+	return true
+}
 
 func (t *foldTask) Prepare(out topology.Output) error {
 	for _, key := range slices.Sorted(maps.Keys(t.table.open)) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"slices"
 
 	"millrace/internal/client"
@@ -83,6 +84,18 @@ func (l *layout) inputsOf(sub *topology.Sub, p record.Partition) []*input {
 		}
 	}
 	return all
+}
+
+// fits reports that a topic has more partitions than the layout was made for:
+// the next session lays it out anew, or is refused because keys would move away
+// from their state.
+func (l *layout) fits(partitions []record.TopicPartition) error {
+	for _, tp := range partitions {
+		if n := l.facts[tp.Topic].Partitions; int32(tp.Partition) >= n {
+			return fmt.Errorf("topic %q has grown: it had %d partitions, now there is number %d", string(tp.Topic), n, tp.Partition)
+		}
+	}
+	return nil
 }
 
 // taskConfig is what a task is told of its place.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,6 +18,8 @@ import (
 // broker sees it, or its answer after the broker has acted.
 type network struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	echoes sync.WaitGroup // requests that are still to arrive once more
 
 	mu    sync.Mutex
 	fault func(key int16) (strike, func())
@@ -35,6 +38,8 @@ const (
 	dieBefore        // the machine goes down before the request is sent
 	dieAfter         // the machine goes down when the broker has acted
 	lie              // EndTxn only: the broker acts and answers UNKNOWN_SERVER_ERROR
+	echo             // it arrives a second time, later, over another connection
+	hold             // it arrives three seconds late
 )
 
 var errCut = errors.New("the network was cut")
@@ -136,8 +141,27 @@ func (c *faultyConn) Write(b []byte) (int, error) {
 		c.mu.Unlock()
 	case lie:
 		c.mark(c.lies, correlation)
+	case echo:
+		request := slices.Clone(b)
+		c.network.echoes.Go(func() { c.network.again(c.RemoteAddr(), request) })
+	case hold:
+		time.Sleep(3 * time.Second)
 	}
 	return c.Conn.Write(b)
+}
+
+// again sends a request that was sent before once more, as a network does that
+// holds a packet back.
+func (n *network) again(to net.Addr, request []byte) {
+	time.Sleep(700 * time.Millisecond)
+	c, err := n.dial(context.Background(), to.Network(), to.String())
+	if err != nil {
+		return
+	}
+	defer func() { _ = c.Close() }()
+	if _, err := c.Write(request); err == nil {
+		_, _ = c.Read(make([]byte, 64))
+	}
 }
 
 func (c *faultyConn) mark(set map[int32]bool, correlation int32) {

@@ -38,7 +38,7 @@ func (s *starter) store(u *unit, t *task, spec topology.StoreSpec) (*taskStore, 
 	r := &restorer{starter: s, unit: u, part: part, at: at, next: todo.from}
 	r.at.TopicID, r.at.LeaderEpoch = topicID, -1
 	u.total.Add(int64(max(0, to-todo.from)))
-	if err := s.in.reader.Read(s.ctx, tp, todo.from, to, r.take); err != nil {
+	if err := s.in.reader.Read(u.ctx, tp, todo.from, to, r.take); err != nil {
 		return nil, nil, err
 	}
 	if err := r.flush(); err != nil {

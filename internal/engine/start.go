@@ -18,6 +18,9 @@ func (in *instance) changes(ctx context.Context) error {
 	for _, e := range in.session.Events() {
 		keys := in.unitKeys(e.Partitions)
 		if e.Kind == client.Assigned {
+			if err := in.layout.fits(e.Partitions); err != nil {
+				return err
+			}
 			var units []*unit
 			for _, key := range keys {
 				in.giveAway(key, client.Lost) // if franz-go did not say that it was lost
@@ -155,12 +158,10 @@ type startResult struct {
 //  6. What each store reflects must be what the group has committed.
 //  7. Watermarks and timers are set, and the partitions go on.
 func (in *instance) start(ctx context.Context, units []*unit) {
-	ctx, cancel := context.WithCancel(ctx)
 	for _, u := range units {
-		u.cancel = cancel
+		u.ctx, u.cancel = context.WithCancel(ctx)
 	}
 	in.starters.Go(func() {
-		defer cancel()
 		in.options.faults.reach(beforeRestore)
 		s := &starter{in: in, ctx: ctx}
 		if err := s.look(units); err != nil {

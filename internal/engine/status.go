@@ -117,11 +117,30 @@ func (in *instance) publish() {
 			tasks = append(tasks, t)
 		}
 	}
-	if len(in.units) == 0 && len(in.session.Peers()) == 0 {
+	if in.expecting() {
 		state = Starting
 	}
 	in.engine.metrics.observe(tasks)
 	in.engine.publishStatus(state, failure, tasks, in.session.Peers(), now)
+}
+
+// expecting says that the group has not told this instance its partitions, or
+// that it was told and has not begun with all of them.
+func (in *instance) expecting() bool {
+	for _, p := range in.session.Peers() {
+		if p.TransactionalID != in.transactionalID {
+			continue
+		}
+		for topic, partitions := range p.Partitions {
+			for _, partition := range partitions {
+				if g := in.layout.groupOf(topic); g >= 0 && in.units[unitKey{g, partition}] == nil {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	return true
 }
 
 const publishInterval = 100 * time.Millisecond

@@ -17,7 +17,7 @@ import (
 
 var (
 	seedFlag  = flag.Int("seed", -1, "run only this seed of the storm")
-	seedsFlag = flag.Int("seeds", 150, "seeds of the storm")
+	seedsFlag = flag.Int("seeds", 200, "seeds of the storm")
 )
 
 // Kafka's API keys that the protocol of the engine goes through.
@@ -214,6 +214,16 @@ func TestStorm(t *testing.T) {
 		}
 		if t.Failed() {
 			t.Fatalf("again with: go test -tags synctests ./internal/engine -run TestStorm -seed %d", seed)
+		}
+	}
+	if n := int64(last - first); n >= 20 {
+		for what, c := range map[string]struct{ got, floor int64 }{
+			"task commits": {count.commits.Load(), 20 * n}, "aborts": {count.aborts.Load(), n}, "kills": {count.kills.Load(), 2 * n},
+			"faults": {count.strikes.Load(), 5 * n}, "joins and leaves": {count.joins.Load(), 2 * n},
+		} {
+			if c.got < c.floor {
+				t.Errorf("the run proves nothing: %d %s in %d storms, the floor is %d", c.got, what, n, c.floor)
+			}
 		}
 	}
 	t.Logf("%d task commits, %d aborts, %d kills, %d faults, %d joins and leaves", count.commits.Load(), count.aborts.Load(), count.kills.Load(), count.strikes.Load(), count.joins.Load())

@@ -89,6 +89,9 @@ func (w *world) kafka(options ...kgo.Opt) *kgo.Client {
 
 func (w *world) close() {
 	w.stopAll()
+	for _, n := range w.instances {
+		n.network.echoes.Wait()
+	}
 	w.producer.Close()
 	w.admin.Close()
 	w.reader.Close()
