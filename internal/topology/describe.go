@@ -11,14 +11,14 @@ import (
 func (g *Graph) Describe() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "application %s\n", g.app)
-	sub := -1
+	sub, seen := -1, make(map[*Node]bool)
 	for _, n := range g.bySub() {
 		if n.sub != sub {
 			sub = n.sub
 			fmt.Fprintf(&b, "\nsub-topology %d\n", sub)
 		}
 		if len(n.in) == 0 {
-			g.describe(&b, n, 1, make(map[*Node]bool))
+			g.describe(&b, n, 1, seen)
 		}
 	}
 	return b.String()
