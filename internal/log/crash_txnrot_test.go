@@ -17,8 +17,8 @@ var txnRotKinds = []string{".txnindex", ".snapshot", "recovery-point-offset-chec
 
 const minTxnRot = 15_000
 
-// TestRotOfTransactions turns over every bit of these files, and tries every
-// shorter length of them, after a clean stop and after a kill. What a consumer at
+// TestRotOfTransactions turns over every bit of these files and of the markers, and
+// tries every shorter length of the files, after a clean stop and after a kill. What a consumer at
 // read_committed gets must not change: all of it can be had from the batches.
 func TestRotOfTransactions(t *testing.T) {
 	t.Parallel()
@@ -40,6 +40,14 @@ func TestRotOfTransactions(t *testing.T) {
 				damages += n
 			}
 		}
+		if f.clean {
+			continue // its markers are below the snapshot, and not read
+		}
+		n, err := f.damageMarkers()
+		if err != nil {
+			t.Fatalf("%s: %v", f.name, err)
+		}
+		damages += n
 	}
 	t.Logf("%d damages", damages)
 	if damages < minTxnRot {
@@ -51,7 +59,7 @@ func TestRotOfTransactions(t *testing.T) {
 // transactions of two producers that cross segments.
 func txnRotFixtures(t *testing.T) []*rotFixture {
 	t.Helper()
-	f := &rotFixture{name: "clean", disk: crashfs.New(), nowMs: rotNowMs,
+	f := &rotFixture{name: "clean", clean: true, disk: crashfs.New(), nowMs: rotNowMs,
 		want: &partition{tp: rotTP, id: [16]byte{7, 7}, cfg: rotConfig(rotTP)}}
 	f.run(t, func(s *log.Store) {
 		must(t, s.Create([]log.CreateSpec{{TP: rotTP, TopicID: f.want.id, Config: f.want.cfg}}))
@@ -67,7 +75,7 @@ func txnRotFixtures(t *testing.T) []*rotFixture {
 	})
 
 	killed := *f
-	killed.name, killed.disk = "killed", f.disk.Clone()
+	killed.name, killed.clean, killed.disk = "killed", false, f.disk.Clone()
 	twin := *f.want
 	killed.want = &twin
 	s, err := log.Open(killed.disk, rotOptions(killed.nowMs, nil, nil))
@@ -150,6 +158,29 @@ func (f *rotFixture) damageTxns(name string) (damages int, err error) {
 		}
 	}
 	return int(info.Size() * 9), nil
+}
+
+// damageMarkers turns over every bit of every marker. It is lost for readers, but
+// not what it said.
+func (f *rotFixture) damageMarkers() (damages int, err error) {
+	position := map[string]int64{}
+	for _, s := range f.want.batches {
+		name, from := f.placeOf(s, position)
+		if s.marker == nil {
+			continue
+		}
+		for bit := 8 * from; bit < 8*(from+int64(len(s.bytes))); bit++ {
+			disk := f.disk.Clone()
+			if err := disk.FlipBit(name, bit); err != nil {
+				return damages, err
+			}
+			if err := f.lookTxns(disk); err != nil {
+				return damages, fmt.Errorf("bit %d of the marker at %d flipped: %w", bit-8*from, s.BaseOffset, err)
+			}
+			damages++
+		}
+	}
+	return damages, nil
 }
 
 // lookTxns opens a directory twice: what the first start mends stays so.

@@ -20,6 +20,19 @@ func (d damage) corrupt(tp record.TopicPartition, seg *segment) *CorruptError {
 	return &CorruptError{TP: tp, Offset: d.from, Next: d.to, Segment: seg.base, Position: d.pos, Reason: d.reason}
 }
 
+// undo makes the damaged bytes b what they were, if one flipped bit explains them.
+func (d damage) undo(b []byte) (h batch.Header, ok bool) {
+	for bit := range 8 * len(b) {
+		b[bit/8] ^= 1 << (bit % 8)
+		h, err := batch.CheckCRC(b)
+		if err == nil && h.Size() == len(b) && h.BaseOffset == d.from && h.LastOffset() < d.to {
+			return h, true
+		}
+		b[bit/8] ^= 1 << (bit % 8)
+	}
+	return h, false
+}
+
 // maxKnownDamage bounds what is remembered per segment. Damage beyond it is
 // found again by each reader.
 const maxKnownDamage = 1000

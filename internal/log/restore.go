@@ -231,9 +231,9 @@ func (r *replay) segment(v *view, i int) error {
 		return err
 	}
 	defer seg.data.release()
-	return r.log.each(v, i, f, timeEntry{ts: noTimestamp, last: r.from}, func(h batch.Header, position int64) (bool, error) {
-		return r.visit(f, h, position)
-	})
+	return r.log.eachOrDamage(v, i, f, timeEntry{ts: noTimestamp, last: r.from},
+		func(h batch.Header, position int64) (bool, error) { return r.visit(f, h, position) },
+		func(d damage) error { return r.damaged(f, d) })
 }
 
 // visit repeats one batch, unless it lies outside of the range.
@@ -262,14 +262,37 @@ func (r *replay) add(f vfs.File, h batch.Header, position int64) error {
 	if err != nil {
 		return err
 	}
-	if _, err := batch.CheckCRC(b); err != nil {
-		return nil // what the marker said is unknown: its transaction stays undecided
-	}
+	return r.control(h, b)
+}
+
+func (r *replay) control(h batch.Header, b []byte) error {
 	m, ok := decodeMarker(h, b)
 	if !ok {
 		return nil
 	}
 	return r.end(m, h.BaseOffset)
+}
+
+// largestMarker is above the size of every transaction marker.
+const largestMarker = 256
+
+// damaged looks for a marker in bytes that cannot be served any more: one flipped
+// bit shall not hold readers up. When it cannot be found out, the transaction
+// that it ended stays open.
+func (r *replay) damaged(f vfs.File, d damage) error {
+	if d.from < r.from || d.from >= r.to || d.end-d.pos > largestMarker {
+		return nil
+	}
+	b, err := extend(f, d.pos, int(d.end-d.pos), nil)
+	if err != nil {
+		return err
+	}
+	h, ok := d.undo(b)
+	if !ok || !h.Control() || h.ProducerID < 0 {
+		return nil
+	}
+	r.from = d.to
+	return r.control(h, b)
 }
 
 // end repeats a marker.

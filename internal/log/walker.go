@@ -71,6 +71,11 @@ func (w *walker) step() (batch.Header, *damage, error) {
 // the walk starts again at the front of the segment, so that batches may be
 // visited twice, and some that lie before the entry.
 func (l *Log) each(v *view, i int, f vfs.File, from timeEntry, visit func(h batch.Header, position int64) (done bool, err error)) error {
+	return l.eachOrDamage(v, i, f, from, visit, func(damage) error { return nil })
+}
+
+// eachOrDamage is each, which also says what it passes by.
+func (l *Log) eachOrDamage(v *view, i int, f vfs.File, from timeEntry, visit func(h batch.Header, position int64) (done bool, err error), passed func(damage) error) error {
 	w, err := l.walk(v, i, f, from.last, false)
 	if err != nil {
 		return err
@@ -91,6 +96,10 @@ func (l *Log) each(v *view, i int, f vfs.File, from timeEntry, visit func(h batc
 				return err
 			}
 			w.pass(h)
+		default:
+			if err := passed(*d); err != nil {
+				return err
+			}
 		}
 	}
 }
