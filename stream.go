@@ -93,6 +93,13 @@ func (s Stream[K, V]) EventTime(f func(V) time.Time, options ...Option) Stream[K
 	return Stream[K, V]{topology.EventTime(s.s, at(o, f), o.policy, o.disorder, read)}
 }
 
+// EventTimestamp is [Stream.EventTime] for values that hold Kafka's milliseconds,
+// which saves a conversion per record.
+func (s Stream[K, V]) EventTimestamp(f func(V) record.Timestamp, options ...Option) Stream[K, V] {
+	o := set(options)
+	return Stream[K, V]{topology.EventTime(s.s, at(o, f), o.policy, o.disorder, f)}
+}
+
 // GroupBy gives each record the key that it counts for.
 func (s Stream[K, V]) GroupBy[G comparable](key func(V) G, options ...Option) Grouped[G, V] {
 	o := set(options)

@@ -28,3 +28,13 @@ func (t Topic[K, V]) Keyed() Topic[K, V] {
 	t.t.Keyed = true
 	return t
 }
+
+// Compacted is t as a topic in which the newest record of a key replaces the
+// others: the job creates it so if it does not exist. The topics of tables are
+// compacted without it; say it where a table's changes are mapped before they are
+// written. If they are changes of windows, records are also deleted a day after
+// their window is over.
+func (t Topic[K, V]) Compacted() Topic[K, V] {
+	t.t.Compacted = true
+	return t
+}

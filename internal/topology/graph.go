@@ -100,6 +100,9 @@ type Topic[K, V any] struct {
 	Key   codec.Codec[K]
 	Value codec.Codec[V]
 	Keyed bool // records are partitioned by their key
+
+	// Compacted says that the newest record of a key replaces the others.
+	Compacted bool
 }
 
 // Stream is the records that an operator gives out, in a graph.

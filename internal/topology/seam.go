@@ -88,10 +88,13 @@ type Sink struct {
 	Window window.Spec
 }
 
-// StoreSpec is a named store of a sub-topology, one table per task.
+// StoreSpec is a named store of a sub-topology, one table per task. Its changelog
+// is compacted and need not be deleted by age, which would take open windows from
+// a job that had stood still for long: a window that is dropped gets a tombstone
+// for each of its keys.
 type StoreSpec struct {
 	Name      string
-	Changelog record.Topic // <app>-<name>-changelog, compacted, as many partitions as the Sub has tasks
+	Changelog record.Topic // <app>-<name>-changelog, as many partitions as the Sub has tasks
 	Key       string       // name of the key's codec
 	Value     string       // the aggregate and its accumulator's codec: "count as int64"
 	Window    window.Spec  // zero when not windowed

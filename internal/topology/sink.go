@@ -3,6 +3,7 @@ package topology
 import (
 	"millrace/codec"
 	"millrace/internal/state"
+	"millrace/window"
 )
 
 // To writes a stream to a topic.
@@ -20,11 +21,30 @@ func addSink[K, V any](g *Graph, h *hub[K, V], at At, p Policy, t Topic[K, V], k
 	n := g.add("To", At{at.Where, string(t.Name)}, h.node)
 	n.setPolicy(p)
 	n.usesKey = true
-	n.writes = append(n.writes, Sink{Topic: t.Name, Kind: kind})
+	if t.Compacted {
+		kind = SinkTable
+	}
+	sink := Sink{Topic: t.Name, Kind: kind}
+	if kind == SinkTable {
+		sink.Window = n.windowAbove()
+	}
+	n.writes = append(n.writes, sink)
 	h.reads(func(w *wiring) port[K, V] {
 		return &sinkNode[K, V]{stage: w.stage(n), key: t.Key, value: t.Value, sink: w.sink(t.Name)}
 	})
 	return n
+}
+
+// windowAbove is the window of the table whose changes come to n, which a topic
+// of such changes needs to know; zero when there is none.
+func (n *Node) windowAbove() (w window.Spec) {
+	n.above(func(up *Node) bool {
+		if up.store != nil {
+			w = up.store.Window
+		}
+		return up.store == nil
+	})
+	return w
 }
 
 // Through writes a stream to a topic of the user's and reads it from there.

@@ -11,6 +11,7 @@ import (
 	"millrace/agg"
 	"millrace/codec"
 	"millrace/record"
+	"millrace/window"
 )
 
 var words = Topic[string, string]{Name: "words", Key: codec.String, Value: codec.String}
@@ -279,5 +280,45 @@ func TestMisplacedIsCounted(t *testing.T) {
 	task.Commit()
 	if n := task.Stats().Misplaced; n < 10 || n == 20 {
 		t.Errorf("%d of 20 random users are said to be misplaced in one of four partitions", n)
+	}
+}
+
+// A topic of mapped changes is made as that of the table would be.
+func TestCompactedTopicsKnowTheirWindow(t *testing.T) {
+	spec := window.Tumbling(time.Minute).Keep(time.Hour)
+	g := NewGraph("sinks")
+	users := GroupBy(TryMap(From(g, At{}, Policy{}, 0, raw), "TryMap", At{}, Policy{}, parseClick), At{}, Policy{}, false, codec.String, func(c click) string { return c.user })
+	text := func(name record.Topic, compacted bool) Topic[string, string] {
+		return Topic[string, string]{Name: name, Key: codec.String, Value: codec.String, Compacted: compacted}
+	}
+	minutes := AggregateWindows(Window(users, At{}, Policy{}, spec), At{}, "minutes", agg.Count[click](), StoreOptions[click]{})
+	changes := WindowChanges(minutes, At{}, Policy{}, func(k string, _ Update[int64]) string { return k })
+	To(changes, At{}, Policy{}, text("compacted", true))
+	To(changes, At{}, Policy{}, text("plain", false))
+	WindowsTo(minutes, At{}, Policy{}, winTopic)
+	TableTo(Aggregate(users, At{}, "totals", agg.Count[click](), StoreOptions[click]{}), At{}, Policy{}, totals)
+	plan, err := g.Plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sinks := make(map[record.Topic]Sink)
+	for _, sub := range plan.Subs {
+		for _, s := range sub.Sinks {
+			sinks[s.Topic] = s
+		}
+	}
+	for _, want := range []Sink{
+		{"compacted", SinkTable, spec}, {"plain", SinkOutput, window.Spec{}}, {"windows", SinkTable, spec},
+		{"totals", SinkTable, window.Spec{}}, {"clicks-dlq", SinkDeadLetter, window.Spec{}},
+	} {
+		if sinks[want.Topic] != want {
+			t.Errorf("%+v, want %+v", sinks[want.Topic], want)
+		}
+	}
+	lines := plan.Fingerprint()
+	for _, part := range []string{"source clicks\n", "store totals key=string value=count as int64 window=none\n", "window=tumbling 1m0s, kept 1h0m0s\n", "repartition sinks-minutes-repartition\n"} {
+		if !strings.Contains(lines, part) {
+			t.Errorf("%q is missing in\n%s", part, lines)
+		}
 	}
 }
