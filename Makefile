@@ -14,8 +14,9 @@ run: build ## build and start broker, click job and page, with simulated clicks
 build: ## bin/millrace: static, stripped, version from git
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BINARY) ./cmd/millrace
 
+# The toolchain's own gofmt: an older one does not know generic methods.
 lint:
-	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	@unformatted=$$($$(go env GOROOT)/bin/gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "gofmt these files:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go tool staticcheck ./...

@@ -55,10 +55,15 @@ func (n *node) start(ctx context.Context) error {
 	if err := n.startSource(ctx, registry); err != nil {
 		return err
 	}
-	job := n.startJob(registry)
-	if err := n.startWeb(ctx, job, registry); err != nil {
+	listeners, err := n.listenHTTP(ctx)
+	if err != nil {
 		return err
 	}
+	job, err := n.startJob(ctx, registry)
+	if err != nil {
+		return closeListeners(listeners, err)
+	}
+	n.startWeb(listeners, job, registry)
 	return n.startDemo()
 }
 
@@ -186,31 +191,20 @@ func (n *node) openBroker(ctx context.Context, registry *prometheus.Registry) (*
 	return b, nil
 }
 
-func (n *node) startJob(registry *prometheus.Registry) *clicks.Job {
-	job := clicks.New(clicks.Options{
-		Client:      n.client,
-		MemoryBytes: n.settings.memoryBytes,
-		Registerer:  registry,
-		Logger:      n.logger,
-	})
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := n.run("click job", func() error { return job.Run(ctx) })
-	n.onStop("click job", func(context.Context) error { cancel(); <-ended; return nil })
-	return job
+// listenHTTP finds the port that other instances are told.
+func (n *node) listenHTTP(ctx context.Context) ([]net.Listener, error) {
+	listeners, addr, err := n.settings.http.listen(ctx)
+	n.http = addr
+	return listeners, err
 }
 
-func (n *node) startWeb(ctx context.Context, job *clicks.Job, registry *prometheus.Registry) error {
-	listeners, addr, err := n.settings.http.listen(ctx)
-	if err != nil {
-		return err
-	}
-	n.http = addr
+func (n *node) startWeb(listeners []net.Listener, job *runningJob, registry *prometheus.Registry) {
 	server := web.New(web.Options{
 		Results:      results{job},
 		Source:       n.source(),
 		KafkaAddr:    n.kafkaText(),
 		DemoRunning:  n.settings.demoRate > 0,
-		LoopbackOnly: addr.loopback(),
+		LoopbackOnly: n.http.loopback(),
 		Version:      version,
 		Gatherer:     registry,
 		Logger:       n.logger,
@@ -219,7 +213,6 @@ func (n *node) startWeb(ctx context.Context, job *clicks.Job, registry *promethe
 	for _, l := range listeners {
 		n.run("page", func() error { return server.Serve(l) })
 	}
-	return nil
 }
 
 // startDemo sends simulated clicks for as long as the server runs.

@@ -16,7 +16,8 @@ are one JSON object per line, and -o chooses. Each flag can be given as an
 environment variable, --data-dir as MILLRACE_DATA_DIR; the flag wins.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused by policy or
-authorization, 5 the server could not be reached, 130 a second Ctrl-C.`
+authorization, 5 the server could not be reached, 6 a check failed, 130 a second
+Ctrl-C.`
 
 const rootExample = `  millrace serve --demo              # broker, click job and page; open http://localhost:8080
   millrace query --top 5             # who clicked most
@@ -45,7 +46,7 @@ func (a *app) rootCommand() *cobra.Command {
 	)
 	addTo(root, "server", a.serveCommand(), a.demoCommand())
 	addTo(root, "data", a.produceCommand(), a.consumeCommand(), a.importCommand())
-	addTo(root, "results", a.queryCommand())
+	addTo(root, "results", a.queryCommand(), a.verifyCommand())
 	addTo(root, "admin", a.topicsCommand(), a.groupsCommand(), a.txnCommand(), a.usersCommand(), a.aclsCommand())
 	root.AddCommand(a.versionCommand())
 	return root

@@ -51,6 +51,7 @@ type serveFlags struct {
 	demo                         bool
 	demoRate                     float64
 	cluster                      cluster
+	job                          jobFlags
 	logLevel, logFormat          string
 }
 
@@ -77,11 +78,12 @@ func (a *app) serveCommand() *cobra.Command {
 	flags.StringVar(&f.advertise, "advertise", "", "address that Kafka clients are told, HOST[:PORT] (default: the one by which they reached us)")
 	flags.StringVar(&f.durability, "durability", "fsync", "fsync: acknowledged is on disk; os: acknowledged is in the system's memory")
 	flags.IntVar(&f.defaultPartitions, "default-partitions", 4, "partitions of topics that are created without a number")
-	flags.StringVar(&f.memory, "memory", "256MiB", "memory for the click job's users and pages")
+	flags.StringVar(&f.memory, "memory", "256MiB", "memory of the click job: state cache, fetches and open transactions")
 	flags.BoolVar(&f.demo, "demo", false, "simulate clicks, marked as demo")
 	flags.Float64Var(&f.demoRate, "demo-rate", 200, "simulated clicks per second")
 	flags.BoolVar(&f.insecure, "insecure-allow-anonymous", false, "allow listeners that other machines can reach, without authentication")
 	f.security.register(flags)
+	f.job.register(cmd)
 	flags.DurationVar(&f.rebalanceDelay, "group-initial-rebalance-delay", 100*time.Millisecond, "how long the first members of a consumer group wait for more (Kafka: 3s)")
 	flags.IntVar(&f.offsetsPartitions, "offsets-topic-partitions", 4, "partitions of __consumer_offsets, decided when it is made (Kafka: 50)")
 	flags.StringVar(&f.cluster.brokers, "brokers", "", "read from this Kafka cluster instead of starting a broker")
@@ -109,6 +111,7 @@ type serveSettings struct {
 	offsetsPartitions int
 	demoRate          float64 // 0: no demo
 	cluster           cluster // with brokers: no embedded broker
+	job               jobSettings
 	level             slog.Level
 	jsonLogs          bool
 }
@@ -141,6 +144,9 @@ func (f serveFlags) settings() (serveSettings, error) {
 		s.demoRate = f.demoRate
 	}
 	var err error
+	if s.job, err = f.job.settings(); err != nil {
+		return s, err
+	}
 	if s.memoryBytes, err = parseBytes("--memory", f.memory); err != nil {
 		return s, err
 	}

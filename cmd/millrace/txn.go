@@ -25,7 +25,7 @@ type transactionJSON struct {
 	ProducerID int64    `json:"producer_id"`
 	Epoch      int16    `json:"producer_epoch"`
 	TimeoutMs  int64    `json:"timeout_ms"`
-	StartedAt  *string  `json:"started_at"`  // null: no transaction yet
+	StartedAt  *string  `json:"started_at"`   // null: no transaction yet
 	OpenFor    *float64 `json:"open_seconds"` // null: not open
 	Partitions int      `json:"partitions"`
 }

@@ -1,12 +1,8 @@
-// Package clicks is the built-in click job: it reads the topic click_events
-// from the start of its log, counts clicks per user and per page in memory, and
-// answers with the position that each answer reflects.
+// Package clicks is the built-in click job, written with the public DSL: it
+// reads click_events and counts clicks per user, per user and minute, and per
+// page, exactly once, and finds users who click too fast.
 //
-// Most readers need [Job] and, for the events themselves, [Decoder].
-//
-// The counts live in memory only. After a restart the job counts the log again,
-// so what retention has removed is no longer counted, and it is ready when it
-// has reached the end that the log had when it started.
+// Most readers need [New], [Job] and, for the events themselves, [Decoder].
 package clicks
 
 import (
@@ -77,7 +73,10 @@ type MalformedError struct {
 	Detail string
 }
 
-func (e *MalformedError) Error() string { return string(e.Reason) + ": " + e.Detail }
+func (e *MalformedError) Error() string { return e.Detail }
+
+// DeadLetterReason is Reason, for the headers of the dead letter and the metric.
+func (e *MalformedError) DeadLetterReason() string { return string(e.Reason) }
 
 func malformed(reason Reason, format string, args ...any) error {
 	return &MalformedError{Reason: reason, Detail: fmt.Sprintf(format, args...)}

@@ -1,175 +1,169 @@
 package clicks
 
 import (
+	"errors"
 	"maps"
-	"sync"
 	"time"
 
+	"millrace"
 	"millrace/record"
 )
 
-// AsOf is the position that an answer reflects: exactly the events below
-// Offsets are in it.
+// Job is the click job and its answers, which are committed ones.
+type Job struct {
+	topology *millrace.Topology
+	views    views
+	dead     *deadLetters
+}
+
+// views are those of the job's tables; nil for a result that is not computed.
+type views struct {
+	users   *millrace.View[string, int64]
+	pages   *millrace.View[string, pageCount]
+	minutes *millrace.WindowView[string, int64]
+}
+
+// New describes the job.
+func New(o Options) (*Job, error) {
+	topology, v, err := describe(o)
+	if err != nil {
+		return nil, err
+	}
+	return &Job{topology: topology, views: v, dead: newDeadLetters()}, nil
+}
+
+// Topology is what is to be run.
+func (j *Job) Topology() *millrace.Topology { return j.topology }
+
+// AsOf is the commit that an answer shows.
 type AsOf struct {
-	// Offsets is, per partition, the offset of the next event to be counted.
+	// Offsets is, per partition, the offset of the next event to be committed.
 	Offsets map[record.Partition]record.Offset
-	// Watermark is the event time up to which every partition that has events
-	// was counted: the least of their greatest timestamps. Zero before the
-	// first event.
+	// Watermark is the event time up to which minutes are complete; zero when
+	// unknown.
 	Watermark time.Time
 	// CommittedAt is when this state became visible to readers.
 	CommittedAt time.Time
 }
 
-// Totals are the sums over everything counted.
+// merge is the older of both where they differ, for an answer of several tasks.
+func (a *AsOf) merge(b millrace.AsOf) {
+	if a.Offsets == nil {
+		a.Offsets = make(map[record.Partition]record.Offset)
+		a.CommittedAt = b.CommittedAt
+		if b.Watermark != record.NoTimestamp {
+			a.Watermark = b.Watermark.Time()
+		}
+	}
+	for tp, offset := range b.Offsets {
+		a.Offsets[tp.Partition] = offset
+	}
+	if b.CommittedAt.Before(a.CommittedAt) {
+		a.CommittedAt = b.CommittedAt
+	}
+	if b.Watermark == record.NoTimestamp || b.Watermark.Time().Before(a.Watermark) {
+		a.Watermark = time.Time{}
+		if b.Watermark != record.NoTimestamp {
+			a.Watermark = b.Watermark.Time()
+		}
+	}
+}
+
+// Totals are the sums over everything committed on this instance.
 type Totals struct {
 	Clicks      int64
 	DemoClicks  int64 // of Clicks, those marked as simulated
 	Users       int64 // distinct
 	Pages       int64 // distinct
 	DeadLetters int64
-	// UntrackedUserClicks and UntrackedPageClicks are in Clicks, but in no
-	// user's or page's count: they were new when the memory budget was used up.
-	UntrackedUserClicks int64
-	UntrackedPageClicks int64
-	AsOf                AsOf
+	AsOf        AsOf
 }
 
-// results is what the job has counted. One goroutine applies chunks, any number
-// read. A reader holds the lock for a lookup or for one copy of a ranking
-// (MaxTop names), never for a walk over all names, and counting decodes outside
-// the lock: so neither waits for the other longer than some microseconds.
-type results struct {
-	maxBytes int64
-	mu       struct {
-		sync.RWMutex
-		clicks      int64
-		demo        int64
-		users       *table
-		pages       *table
-		dead        deadLetters
-		memory      *budget
-		next        map[record.Partition]record.Offset
-		eventTime   map[record.Partition]record.Timestamp // greatest seen
-		committedAt time.Time
-	}
-}
-
-func newResults(maxBytes int64, now time.Time) *results {
-	r := &results{maxBytes: maxBytes}
-	r.reset(now)
-	return r
-}
-
-// reset forgets everything, for a count from the start.
-func (r *results) reset(now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mu.clicks, r.mu.demo = 0, 0
-	r.mu.memory = &budget{maxBytes: r.maxBytes}
-	r.mu.users, r.mu.pages = newTable(r.mu.memory), newTable(r.mu.memory)
-	r.mu.dead = newDeadLetters()
-	r.mu.next = make(map[record.Partition]record.Offset)
-	r.mu.eventTime = make(map[record.Partition]record.Timestamp)
-	r.mu.committedAt = now
-}
-
-// chunk is a run of one partition's events, decoded and ready to be applied.
-type chunk struct {
-	partition record.Partition
-	next      record.Offset
-	clicks    []Click
-	dead      []DeadLetter
-}
-
-// apply makes the whole chunk visible at once, together with its position.
-func (r *results) apply(c *chunk, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	latest, seen := r.mu.eventTime[c.partition]
-	for i := range c.clicks {
-		click := &c.clicks[i]
-		r.mu.users.add(click.User)
-		r.mu.pages.add(click.Page)
-		if click.Demo {
-			r.mu.demo++
+// Totals are the sums of this instance's tasks.
+func (j *Job) Totals() (t Totals, err error) {
+	users, usersErr := eachSum(j.views.users, func(s *sums[int64], at millrace.AsOf) {
+		t.Users += s.names
+		t.Clicks += s.clicks
+		t.AsOf.merge(at)
+	})
+	_, pagesErr := eachSum(j.views.pages, func(s *sums[pageCount], at millrace.AsOf) {
+		t.Pages += s.names
+		t.DemoClicks += s.demo
+		if !users {
+			t.Clicks += s.clicks
 		}
-		if !seen || click.At > latest {
-			latest, seen = click.At, true
+		t.AsOf.merge(at)
+	})
+	t.DeadLetters = j.dead.total()
+	return t, errors.Join(usersErr, pagesErr)
+}
+
+// eachSum calls f with each task's sums; computed is false for a result that the
+// job does not have.
+func eachSum[R any](v *millrace.View[string, R], f func(*sums[R], millrace.AsOf)) (computed bool, err error) {
+	if v == nil {
+		return false, nil
+	}
+	return true, v.Each(func(o millrace.Observer[string, R], at millrace.AsOf) error {
+		f(o.(*sums[R]), at)
+		return nil
+	})
+}
+
+// User is the count of one user; found is false when the user was never seen.
+// Errors are those of [millrace.View.Get], *[millrace.AwayError] among them.
+func (j *Job) User(id string) (clicks int64, found bool, at AsOf, err error) {
+	if j.views.users == nil {
+		return 0, false, at, ErrNotComputed
+	}
+	answer, err := j.views.users.Get(id)
+	at.merge(answer.AsOf)
+	return answer.Result, answer.Found, at, err
+}
+
+// ErrNotComputed means that the job was started without the asked-for result.
+var ErrNotComputed = errors.New("the job does not compute this result: see --results")
+
+// Minutes are a user's clicks per minute, in the order of time, of the minutes
+// that begin in [from, to); a zero to is no bound. Errors are those of [Job.User].
+func (j *Job) Minutes(id string, from, to time.Time) (minutes []WindowClicks, at AsOf, err error) {
+	if j.views.minutes == nil {
+		return nil, at, ErrNotComputed
+	}
+	windows, asOf, err := j.views.minutes.Get(id)
+	at.merge(asOf)
+	for _, w := range windows {
+		start := w.Window.Start.Time()
+		if !start.Before(from) && (to.IsZero() || start.Before(to)) {
+			minutes = append(minutes, WindowClicks{User: id, Start: start, End: w.Window.End.Time(), Clicks: w.Result, Final: w.Final})
 		}
 	}
-	if seen {
-		r.mu.eventTime[c.partition] = latest
-	}
-	for _, letter := range c.dead {
-		r.mu.dead.add(letter)
-	}
-	r.mu.clicks += int64(len(c.clicks))
-	r.mu.next[c.partition] = c.next
-	r.mu.committedAt = now
+	return minutes, at, err
 }
 
-// position is the offset of the next event of partition p to be counted.
-func (r *results) position(p record.Partition) record.Offset {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.mu.next[p]
+// TopUsers are the n users with the most clicks on this instance, ties by name;
+// n is at most MaxTop.
+func (j *Job) TopUsers(n int) ([]Count, AsOf, error) { return top(j.views.users, n) }
+
+// TopPages are the n pages with the most clicks, as TopUsers.
+func (j *Job) TopPages(n int) ([]Count, AsOf, error) { return top(j.views.pages, n) }
+
+func top[R any](v *millrace.View[string, R], n int) (counts []Count, at AsOf, err error) {
+	_, err = eachSum(v, func(s *sums[R], asOf millrace.AsOf) {
+		counts = append(counts, s.top.all()...)
+		at.merge(asOf)
+	})
+	return first(counts, n), at, err
 }
 
-func (r *results) asOfLocked() AsOf {
-	a := AsOf{Offsets: maps.Clone(r.mu.next), CommittedAt: r.mu.committedAt}
-	least, some := record.Timestamp(0), false
-	for _, at := range r.mu.eventTime {
-		if !some || at < least {
-			least, some = at, true
-		}
-	}
-	if some {
-		a.Watermark = least.Time()
-	}
-	return a
+// DeadLetters are the n newest events that were refused, newest first, and the
+// number of all of them by reason; n is at most MaxDeadLetters.
+func (j *Job) DeadLetters(n int) ([]DeadLetter, map[string]int64) {
+	return j.dead.newest(n), j.dead.reasons()
 }
 
-func (r *results) totals() Totals {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return Totals{
-		Clicks:              r.mu.clicks,
-		DemoClicks:          r.mu.demo,
-		Users:               int64(len(r.mu.users.entries)),
-		Pages:               int64(len(r.mu.pages.entries)),
-		DeadLetters:         r.mu.dead.events,
-		UntrackedUserClicks: r.mu.users.untracked,
-		UntrackedPageClicks: r.mu.pages.untracked,
-		AsOf:                r.asOfLocked(),
-	}
-}
-
-// user is a user's count. complete is false when an unknown user may have
-// clicks that were not tracked.
-func (r *results) user(id string) (clicks int64, known, complete bool, asOf AsOf) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	clicks, known = r.mu.users.get(id)
-	return clicks, known, known || r.mu.users.untracked == 0, r.asOfLocked()
-}
-
-func (r *results) topUsers(n int) ([]Count, AsOf) {
-	r.mu.RLock()
-	ranked, asOf := r.mu.users.ranked(), r.asOfLocked()
-	r.mu.RUnlock()
-	return first(ranked, n), asOf
-}
-
-func (r *results) topPages(n int) ([]Count, AsOf) {
-	r.mu.RLock()
-	ranked, asOf := r.mu.pages.ranked(), r.asOfLocked()
-	r.mu.RUnlock()
-	return first(ranked, n), asOf
-}
-
-func (r *results) deadLetters(n int) (letters []DeadLetter, byReason map[Reason]int64, asOf AsOf) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.mu.dead.newest(n), r.mu.dead.reasons(), r.asOfLocked()
+func (d *deadLetters) reasons() map[string]int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.mu.byReason)
 }

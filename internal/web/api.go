@@ -19,22 +19,24 @@ type (
 		Watermark   *time.Time               `json:"watermark"`
 		CommittedAt time.Time                `json:"committed_at"`
 	}
-	untrackedJSON struct {
-		UserClicks int64 `json:"user_clicks"`
-		PageClicks int64 `json:"page_clicks"`
-	}
 	countsJSON struct {
-		Clicks      int64          `json:"clicks"`
-		Users       int64          `json:"users"`
-		Pages       int64          `json:"pages"`
-		DeadLetters int64          `json:"dead_letters"`
-		DemoClicks  int64          `json:"demo_clicks"`
-		Untracked   *untrackedJSON `json:"untracked,omitempty"`
-		AsOf        asOfJSON       `json:"as_of"`
+		Clicks      int64         `json:"clicks"`
+		Users       int64         `json:"users"`
+		Pages       int64         `json:"pages"`
+		DeadLetters int64         `json:"dead_letters"`
+		DemoClicks  int64         `json:"demo_clicks"`
+		AsOf        asOfJSON      `json:"as_of"`
+		Restoring   *progressJSON `json:"restoring,omitempty"` // while some counts are not here yet
 	}
 	userJSON struct {
 		UserID string `json:"user_id"`
 		Clicks int64  `json:"clicks"`
+	}
+	windowJSON struct {
+		Start  time.Time `json:"window_start"`
+		End    time.Time `json:"window_end"`
+		Clicks int64     `json:"clicks"`
+		Final  bool      `json:"final"`
 	}
 	pageJSON struct {
 		Page   string `json:"page"`
@@ -44,7 +46,6 @@ type (
 		Topic     record.Topic     `json:"topic"`
 		Partition record.Partition `json:"partition"`
 		Offset    record.Offset    `json:"offset"`
-		Events    int64            `json:"events"`
 		Timestamp *time.Time       `json:"timestamp"`
 		Reason    string           `json:"reason"`
 		Detail    string           `json:"detail"`
@@ -76,14 +77,10 @@ func known(t time.Time) *time.Time {
 }
 
 func countsOf(t Totals) countsJSON {
-	out := countsJSON{
+	return countsJSON{
 		Clicks: t.Clicks, Users: t.Users, Pages: t.Pages,
 		DeadLetters: t.DeadLetters, DemoClicks: t.DemoClicks, AsOf: asOf(t.AsOf),
 	}
-	if t.UntrackedUserClicks > 0 || t.UntrackedPageClicks > 0 {
-		out.Untracked = &untrackedJSON{UserClicks: t.UntrackedUserClicks, PageClicks: t.UntrackedPageClicks}
-	}
-	return out
 }
 
 func usersOf(counts []Count) []userJSON {
@@ -114,23 +111,61 @@ func progressOf(p Progress) progressJSON {
 }
 
 func (s *Server) counts(w http.ResponseWriter, _ *http.Request) {
-	s.answer(w, http.StatusOK, countsOf(s.options.Results.Totals()))
+	counts := countsOf(s.options.Results.Totals())
+	if p := s.options.Results.Progress(); !p.Ready {
+		restoring := progressOf(p)
+		counts.Restoring = &restoring
+	}
+	s.answer(w, http.StatusOK, counts)
 }
 
 func (s *Server) user(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	user := s.options.Results.User(id)
 	switch {
+	case user.Away != nil:
+		s.elsewhere(w, r, *user.Away)
 	case user.Known:
 		s.answer(w, http.StatusOK, struct {
 			userJSON
 			AsOf asOfJSON `json:"as_of"`
 		}{userJSON{id, user.Clicks}, asOf(user.AsOf)})
-	case user.Complete:
-		problemUnknownUser(id).write(w)
 	default:
-		problemUntrackedUser(id).write(w)
+		problemUnknownUser(id).write(w)
 	}
+}
+
+// windows answers with one user's clicks per minute, ?from= and ?to= in RFC 3339.
+func (s *Server) windows(w http.ResponseWriter, r *http.Request) {
+	id, query := r.PathValue("id"), r.URL.Query()
+	if size := query.Get("size"); size != "" && size != "1m" {
+		problemBadWindow("size", size, "use size=1m, or leave it away").write(w)
+		return
+	}
+	var bounds [2]time.Time
+	for i, name := range []string{"from", "to"} {
+		if text := query.Get(name); text != "" {
+			var err error
+			if bounds[i], err = time.Parse(time.RFC3339, text); err != nil {
+				problemBadWindow(name, text, "use a time such as 2026-01-15T10:31:00Z").write(w)
+				return
+			}
+		}
+	}
+	user := s.options.Results.Windows(id, bounds[0], bounds[1])
+	if user.Away != nil {
+		s.elsewhere(w, r, *user.Away)
+		return
+	}
+	windows := make([]windowJSON, len(user.Windows))
+	for i, win := range user.Windows {
+		windows[i] = windowJSON{win.Start.UTC(), win.End.UTC(), win.Clicks, win.Final}
+	}
+	s.answer(w, http.StatusOK, struct {
+		UserID  string       `json:"user_id"`
+		Windows []windowJSON `json:"windows"`
+		AsOf    asOfJSON     `json:"as_of"`
+	}{id, windows, asOf(user.AsOf)})
 }
 
 func (s *Server) topUsers(w http.ResponseWriter, r *http.Request) {
@@ -165,14 +200,13 @@ func (s *Server) deadLetters(w http.ResponseWriter, r *http.Request) {
 	dead := s.options.Results.DeadLetters(limit)
 	letters := make([]deadLetterJSON, len(dead.Newest))
 	for i, l := range dead.Newest {
-		letters[i] = deadLetterJSON{l.Topic, l.Partition, l.Offset, l.Events, known(l.Timestamp), l.Reason, l.Detail}
+		letters[i] = deadLetterJSON{l.Topic, l.Partition, l.Offset, known(l.Timestamp), l.Reason, l.Detail}
 	}
 	s.answer(w, http.StatusOK, struct {
 		DeadLetters []deadLetterJSON `json:"dead_letters"`
 		Total       int64            `json:"total"`
 		ByReason    map[string]int64 `json:"by_reason"`
-		AsOf        asOfJSON         `json:"as_of"`
-	}{letters, dead.Total, dead.ByReason, asOf(dead.AsOf)})
+	}{letters, dead.Total, dead.ByReason})
 }
 
 // limitOf reads ?limit=, default 10, or answers that it is wrong.
@@ -194,7 +228,7 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	s.answer(w, http.StatusOK, map[string]string{"status": "ok", "version": s.options.Version})
 }
 
-// ready answers 200 once the job has counted what the log held when it started.
+// ready answers 200 once all of this instance's counts are restored.
 // Before that it answers 503 with the progress, as a problem with extra members.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	p := s.options.Results.Progress()
@@ -215,9 +249,9 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 }
 
 func problemNotReady(p Progress) problem {
-	detail := fmt.Sprintf("%d of %d events that the log held at the start are counted", p.Counted, p.Of)
+	detail := fmt.Sprintf("%d of %d changes of the counts are restored", p.Counted, p.Of)
 	if p.Waiting != "" {
-		detail = "counting has not begun: " + p.Waiting
+		detail = "the job does not run yet: " + p.Waiting
 	}
 	return newProblem(http.StatusServiceUnavailable, "E1308", "not ready", detail, "wait; /v1/counts answers meanwhile with the position it has reached")
 }

@@ -47,12 +47,15 @@ func problemUnknownUser(id string) problem {
 		"check the spelling, or see who was counted: /v1/counts/users?limit=10")
 }
 
-func problemUntrackedUser(id string) problem {
-	p := newProblem(http.StatusServiceUnavailable, "E1302", "user not tracked",
-		fmt.Sprintf("user %q is not among the counted users, and some clicks were not tracked because the memory budget is used up", clip(id)),
-		"start the server with a larger --memory")
-	p.retryAfterSeconds = 60
+func problemAway(a Away) problem {
+	p := newProblem(http.StatusServiceUnavailable, "E1302", "count not here now", a.Reason,
+		"ask again: counts come back when the job has restored or moved them; /readyz shows how far it is")
+	p.retryAfterSeconds = 1
 	return p
+}
+
+func problemBadWindow(name, text, fix string) problem {
+	return newProblem(http.StatusBadRequest, "E1309", "bad window", fmt.Sprintf("%s is %q", name, clip(text)), fix)
 }
 
 func problemBadLimit(limit string) problem {
@@ -63,7 +66,7 @@ func problemBadLimit(limit string) problem {
 func problemUnknownPath(path string) problem {
 	return newProblem(http.StatusNotFound, "E1304", "no such path",
 		fmt.Sprintf("nothing is served at %q", clip(path)),
-		"try /, /v1/counts, /v1/counts/users?limit=10, /v1/counts/users/{id}, /v1/counts/pages, /v1/dead-letters, /v1/live, /healthz, /readyz or /metrics")
+		"try /, /v1/counts, /v1/counts/users?limit=10, /v1/counts/users/{id}, /v1/counts/users/{id}/windows, /v1/counts/pages, /v1/dead-letters, /v1/live, /healthz, /readyz or /metrics")
 }
 
 func problemMethod(method string) problem {

@@ -11,6 +11,9 @@ import (
 type Results interface {
 	Totals() Totals
 	User(id string) UserCount
+	// Windows are one user's clicks per minute that begin in [from, to), in the
+	// order of time; zero times are no bounds.
+	Windows(id string, from, to time.Time) UserWindows
 	TopUsers(n int) ([]Count, AsOf)
 	TopPages(n int) ([]Count, AsOf)
 	DeadLetters(n int) DeadLetters
@@ -28,17 +31,36 @@ type AsOf struct {
 type Totals struct {
 	Clicks, Users, Pages, DeadLetters int64
 	DemoClicks                        int64 // of Clicks, the simulated ones
-	// Untracked clicks are in Clicks, but in no user's or page's count.
-	UntrackedUserClicks, UntrackedPageClicks int64
-	AsOf                                     AsOf
+	AsOf                              AsOf
 }
 
-// UserCount is one user's clicks. When the user is not Known, Complete says
-// whether that is certain: false means that clicks may not have been tracked.
+// UserCount is one user's clicks.
 type UserCount struct {
-	Clicks          int64
-	Known, Complete bool
-	AsOf            AsOf
+	Clicks int64
+	Known  bool // false: no click of the user was counted
+	AsOf   AsOf
+	Away   *Away // the other fields mean nothing then
+}
+
+// UserWindows are one user's clicks per minute.
+type UserWindows struct {
+	Windows []Window
+	AsOf    AsOf
+	Away    *Away
+}
+
+// Window is a count of one minute. Until it is Final it may grow.
+type Window struct {
+	Start, End time.Time
+	Clicks     int64
+	Final      bool
+}
+
+// Away says why this instance cannot answer.
+type Away struct {
+	// Endpoint is the HTTP address of the instance that can; empty while nobody can.
+	Endpoint string
+	Reason   string
 }
 
 // Count is a user or page with its clicks.
@@ -52,15 +74,13 @@ type DeadLetters struct {
 	Newest   []DeadLetter
 	Total    int64
 	ByReason map[string]int64
-	AsOf     AsOf
 }
 
 // DeadLetter is the place of one malformed event and what is wrong with it.
 type DeadLetter struct {
 	record.TopicPartition
 	Offset    record.Offset
-	Events    int64     // 1, or how many offsets a damaged place takes
-	Timestamp time.Time // of the record; zero when it could not be read
+	Timestamp time.Time // of the record
 	Reason    string
 	Detail    string
 }

@@ -58,6 +58,7 @@ type Server struct {
 	hub     *hub
 	http    *http.Server
 	slots   chan struct{} // one per open connection
+	peers   *http.Client  // to other instances
 }
 
 // New makes a Server and starts its event stream. Close it, also when it never
@@ -69,7 +70,7 @@ func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{options: o, page: loadPage(), slots: make(chan struct{}, MaxConnections)}
+	s := &Server{options: o, page: loadPage(), slots: make(chan struct{}, MaxConnections), peers: &http.Client{Timeout: routePatience}}
 	s.hub = newHub(o)
 	s.http = &http.Server{
 		Handler:           s.Handler(),
@@ -92,6 +93,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/counts", s.counts)
 	mux.HandleFunc("GET /v1/counts/users", s.topUsers)
 	mux.HandleFunc("GET /v1/counts/users/{id}", s.user)
+	mux.HandleFunc("GET /v1/counts/users/{id}/windows", s.windows)
 	mux.HandleFunc("GET /v1/counts/pages", s.topPages)
 	mux.HandleFunc("GET /v1/dead-letters", s.deadLetters)
 	mux.HandleFunc("GET /v1/live", s.live)

@@ -25,11 +25,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeResults are answers that a test sets.
 type fakeResults struct {
-	mu       sync.Mutex
-	clicks   int64
-	ready    bool
-	complete bool
-	waiting  string
+	mu      sync.Mutex
+	clicks  int64
+	ready   bool
+	away    *Away
+	waiting string
 }
 
 func (f *fakeResults) set(change func(*fakeResults)) {
@@ -56,9 +56,20 @@ func (f *fakeResults) User(id string) UserCount {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if id == "ana" || id == "a/b c" {
-		return UserCount{Clicks: 8, Known: true, Complete: true, AsOf: f.asOf()}
+		return UserCount{Clicks: 8, Known: true, AsOf: f.asOf()}
 	}
-	return UserCount{Complete: f.complete, AsOf: f.asOf()}
+	if f.away != nil {
+		return UserCount{Away: f.away}
+	}
+	return UserCount{AsOf: f.asOf()}
+}
+
+func (f *fakeResults) Windows(id string, from, to time.Time) UserWindows {
+	start := time.Date(2026, 1, 15, 10, 31, 0, 0, time.UTC)
+	if start.Before(from) || !to.IsZero() && !start.Before(to) {
+		return UserWindows{AsOf: f.asOf()}
+	}
+	return UserWindows{Windows: []Window{{start, start.Add(time.Minute), 3, true}}, AsOf: f.asOf()}
 }
 
 func (f *fakeResults) TopUsers(n int) ([]Count, AsOf) {
@@ -72,10 +83,10 @@ func (f *fakeResults) TopPages(n int) ([]Count, AsOf) {
 
 func (f *fakeResults) DeadLetters(n int) DeadLetters {
 	letter := DeadLetter{
-		TopicPartition: record.TopicPartition{Topic: "click_events", Partition: 2}, Offset: 17, Events: 1,
+		TopicPartition: record.TopicPartition{Topic: "click_events", Partition: 2}, Offset: 17,
 		Timestamp: time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC), Reason: "bad_user_id", Detail: "user_id is null",
 	}
-	return DeadLetters{Newest: []DeadLetter{letter}[:min(n, 1)], Total: 1, ByReason: map[string]int64{"bad_user_id": 1}, AsOf: f.asOf()}
+	return DeadLetters{Newest: []DeadLetter{letter}[:min(n, 1)], Total: 1, ByReason: map[string]int64{"bad_user_id": 1}}
 }
 
 func (f *fakeResults) Progress() Progress {
@@ -86,7 +97,7 @@ func (f *fakeResults) Progress() Progress {
 
 func newServer(t *testing.T, change func(*Options)) (*Server, *fakeResults) {
 	t.Helper()
-	results := &fakeResults{clicks: 12, ready: true, complete: true}
+	results := &fakeResults{clicks: 12, ready: true}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_test_total", Help: "A counter."}))
 	o := Options{Results: results, Gatherer: registry, LoopbackOnly: true, Version: "test", Source: "a test", KafkaAddr: "localhost:9092"}
@@ -134,7 +145,7 @@ func TestAnswers(t *testing.T) {
 		"/v1/counts/users/a%2Fb%20c": `{` + asOfText + `,"clicks":8,"user_id":"a/b c"}`,
 		"/v1/counts/users?limit=1":   `{` + asOfText + `,"users":[{"clicks":8,"user_id":"ana"}]}`,
 		"/v1/counts/pages":           `{` + asOfText + `,"pages":[{"clicks":12,"page":"/"}]}`,
-		"/v1/dead-letters": `{` + asOfText + `,"by_reason":{"bad_user_id":1},"dead_letters":[{"detail":"user_id is null","events":1,"offset":17,` +
+		"/v1/dead-letters": `{"by_reason":{"bad_user_id":1},"dead_letters":[{"detail":"user_id is null","offset":17,` +
 			`"partition":2,"reason":"bad_user_id","timestamp":"2026-01-15T00:00:00Z","topic":"click_events"}],"total":1}`,
 		"/healthz": `{"status":"ok","version":"test"}`,
 		"/readyz":  `{"progress":{"counted":40,"of":120,"percent":100},"ready":true}`,
@@ -177,9 +188,9 @@ func TestProblems(t *testing.T) {
 			t.Errorf("%s %s: content type %s", test.method, test.path, got)
 		}
 	}
-	results.set(func(f *fakeResults) { f.complete = false })
+	results.set(func(f *fakeResults) { f.away = &Away{Reason: "is being restored"} })
 	if response, body := get(t, s, "GET", "/v1/counts/users/nobody"); response.StatusCode != 503 || !strings.Contains(body, "E1302") {
-		t.Errorf("an untracked user: %s %s", response.Status, body)
+		t.Errorf("a user who is restored: %s %s", response.Status, body)
 	}
 }
 
