@@ -161,6 +161,9 @@ func (s *session) normal(field string, node any) any {
 		slices.SortFunc(out, func(a, b any) int { return strings.Compare(canonical(a), canonical(b)) })
 		return out
 	case string, json.Number:
+		if field == "CoordinatorEpoch" && fmt.Sprint(v) != "-1" {
+			return "<some epoch>"
+		}
 		text := strings.ReplaceAll(fmt.Sprint(v), s.suffix, "")
 		if slices.Contains(named, field) && text != "" && text != "-1" {
 			return s.alias(field, text)
@@ -298,7 +301,11 @@ func decodeRecords(raw []byte) []string {
 			if n <= 0 || int(length)+n > len(rest) || r.ReadFrom(rest[:n+int(length)]) != nil {
 				return append(out, "unreadable record")
 			}
-			out = append(out, fmt.Sprintf("%06d %s=%s", b.FirstOffset+int64(r.OffsetDelta), r.Key, r.Value))
+			shown := fmt.Sprintf("%s=%s", r.Key, r.Value)
+			if b.Attributes&0x20 != 0 {
+				shown = fmt.Sprintf("marker %x", r.Key) // its value holds the coordinator's epoch
+			}
+			out = append(out, fmt.Sprintf("%06d %s", b.FirstOffset+int64(r.OffsetDelta), shown))
 			rest = rest[n+int(length):]
 		}
 		raw = raw[size:]

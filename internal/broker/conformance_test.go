@@ -36,7 +36,7 @@ func TestConformance(t *testing.T) {
 	}
 	t.Cleanup(fake.Close)
 	written := slices.Concat(handScripts, idScripts, txnScripts)
-	forKafka := slices.Concat(written, kafkaScripts, kafkaTxnScripts)
+	forKafka := slices.Concat(written, kafkaScripts, kafkaTxnScripts, randomTxnScripts(recordedRandom))
 	var random []script
 	for seed := range uint64(randomScripts) {
 		random = append(random, randomScript(seed))
@@ -51,7 +51,7 @@ func TestConformance(t *testing.T) {
 		if os.Getenv(recordEnv) != "" {
 			keepRecord(t, plainRecord, forKafka, kafka)
 		}
-		meet(t, ours, peer{name: "kafka", play: kafka, allowed: "kafka.txt", whole: true}, slices.Concat(forKafka, random))
+		meet(t, ours, peer{name: "kafka", play: kafka, allowed: "kafka.txt", whole: true}, slices.Concat(forKafka, random, randomTxnScripts(randomScripts)[recordedRandom:]))
 	}
 	recorded := readRecord(t, plainRecord)
 	meet(t, ours, peer{name: "recorded", play: func(t *testing.T, s script) []step { return recorded[s.name] }, allowed: "kafka.txt"}, forKafka)
