@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"testing"
 
@@ -69,8 +70,12 @@ func requireSameHeader(t *testing.T, got, original []byte, horizon int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ms, set := h.DeleteHorizon(); set != (horizon != NoDeleteHorizon) || set && ms != horizon {
-		t.Fatalf("delete horizon %d (%v), want %d", ms, set, horizon)
+	wantMs, wantSet := horizon, true
+	if horizon == NoDeleteHorizon {
+		wantMs, wantSet = want.DeleteHorizon()
+	}
+	if ms, set := h.DeleteHorizon(); set != wantSet || set && ms != wantMs {
+		t.Fatalf("delete horizon %d (%v), want %d (%v)", ms, set, wantMs, wantSet)
 	}
 	if h.LogAppendTime() && h.MaxTimestamp != want.MaxTimestamp {
 		t.Fatalf("append time %d, want %d", h.MaxTimestamp, want.MaxTimestamp)
@@ -125,4 +130,48 @@ func TestRewriteAfterError(t *testing.T) {
 	if err != nil || w.Changed() || string(got) != string(original) {
 		t.Errorf("not the same bytes; changed %v, %v", w.Changed(), err)
 	}
+}
+
+// FuzzRewrite rewrites the bytes with magic, length and checksum corrected. What
+// can be iterated can be rewritten, and the records that were kept are the same.
+func FuzzRewrite(f *testing.F) {
+	for i, b := range goldenBatches(f) {
+		f.Add(b, uint64(i)*0x9e3779b97f4a7c15, int64(NoDeleteHorizon))
+		f.Add(b, uint64(i)*0x9e3779b97f4a7c15, int64(i)<<40)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, keep uint64, horizon int64) {
+		if len(b) < HeaderSize {
+			return
+		}
+		b = bytes.Clone(b)
+		b[posMagic] = magic
+		requireCheap(t, fuzzMemoryTimes*DefaultMaxBytes+fuzzMemory, func() { checkRewrite(t, seal(b), keep, horizon) })
+	})
+}
+
+func checkRewrite(t *testing.T, b []byte, keep uint64, horizon int64) {
+	all, readErr := tryReadAll(b)
+	var w Rewriter
+	if err := w.Reset(b); err != nil {
+		return
+	}
+	var want []record.Record
+	for i := 0; w.Next(); i++ {
+		if keep>>(i%64)&1 == 1 {
+			w.Keep()
+			want = append(want, all[i])
+		}
+	}
+	if (w.Err() == nil) != (readErr == nil) {
+		t.Fatalf("the iterator says %v, the rewriter %v", readErr, w.Err())
+	}
+	if w.Err() != nil || len(want) == 0 {
+		return
+	}
+	got, err := w.Build(horizon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	requireRecords(t, got, want)
+	requireSameHeader(t, got, b, horizon)
 }
