@@ -134,10 +134,14 @@ func TestAssignmentIsToldAfterItsSync(t *testing.T) {
 
 // holdSyncs stops syncs of the offsets topic; held is closed when one is there.
 func holdSyncs(fsys *crashfs.FS) (held <-chan struct{}, release func()) {
+	return holdSyncsOf(fsys, "__consumer_offsets")
+}
+
+func holdSyncsOf(fsys *crashfs.FS, topic string) (held <-chan struct{}, release func()) {
 	here, hold := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	fsys.OnOp(func(op crashfs.Op) {
-		if op.Kind == crashfs.SyncData && strings.Contains(op.Name, "__consumer_offsets") {
+		if op.Kind == crashfs.SyncData && strings.Contains(op.Name, topic) {
 			once.Do(func() { close(here) })
 			<-hold
 		}

@@ -105,3 +105,14 @@ func (b *Broker) SetProducerEpoch(t testing.TB, id string, epoch int16) {
 		t.Fatal(err)
 	}
 }
+
+// ForgetTransactionalID removes an id, whatever it has open.
+func (b *Broker) ForgetTransactionalID(t testing.TB, id string) {
+	t.Helper()
+	lt := b.txns.find(id)
+	lt.mu.Lock()
+	defer lt.mu.Unlock()
+	if err := lt.forget(); err != nil {
+		t.Fatal(err)
+	}
+}
