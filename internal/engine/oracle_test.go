@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -19,17 +20,26 @@ import (
 // all is every committed record of a topic, per partition.
 func (w *world) all(topic string) map[int32][]record.Record {
 	out := make(map[int32][]record.Record)
-	for _, p := range w.cluster.PartitionInfos(topic) {
-		tp := record.TopicPartition{Topic: record.Topic(topic), Partition: record.Partition(p.Partition)}
-		w.read(tp, record.Offset(p.LogStartOffset), record.Offset(p.LastStableOffset), func(c *client.Columns) {
+	for tp, span := range w.spans(topic) {
+		w.read(tp, span.Start, span.Stable, func(c *client.Columns) {
 			for i := range c.Offsets {
-				out[p.Partition] = append(out[p.Partition], record.Record{
+				out[int32(tp.Partition)] = append(out[int32(tp.Partition)], record.Record{
 					TopicPartition: tp, Offset: c.Offsets[i], Key: slices.Clone(c.Keys[i]), Value: slices.Clone(c.Values[i]),
 				})
 			}
 		})
 	}
 	return out
+}
+
+// spans are what a read_committed reader can see of a topic.
+func (w *world) spans(topic string) map[record.TopicPartition]client.Span {
+	w.t.Helper()
+	spans, err := w.admin.Spans(context.Background(), record.Topic(topic))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return spans
 }
 
 // check holds everything that was committed against a naive single-threaded
@@ -152,8 +162,8 @@ func (w *world) checkDisk(disk vfs.FS, name string, changelog record.Topic) (wro
 		return []string{err.Error()}
 	}
 	defer func() { _ = db.Close() }()
-	for _, p := range w.cluster.PartitionInfos(string(changelog)) {
-		part, err := db.Part(name, record.Partition(p.Partition))
+	for tp, span := range w.spans(string(changelog)) {
+		part, err := db.Part(name, tp.Partition)
 		if err != nil {
 			return []string{err.Error()}
 		}
@@ -171,8 +181,7 @@ func (w *world) checkDisk(disk vfs.FS, name string, changelog record.Topic) (wro
 		}
 		want := make(map[string]string)
 		commit := ""
-		tp := record.TopicPartition{Topic: changelog, Partition: record.Partition(p.Partition)}
-		w.read(tp, 0, min(at.Next, record.Offset(p.LastStableOffset)), func(c *client.Columns) {
+		w.read(tp, 0, min(at.Next, span.Stable), func(c *client.Columns) {
 			for i, key := range c.Keys {
 				if isCommitKey(key) {
 					commit = string(c.Values[i])
@@ -182,7 +191,7 @@ func (w *world) checkDisk(disk vfs.FS, name string, changelog record.Topic) (wro
 			}
 		})
 		if !maps.Equal(got, want) || commit != string(at.Commit) {
-			wrong = append(wrong, fmt.Sprintf("%s partition %d at position %d differs from its changelog", name, p.Partition, at.Next))
+			wrong = append(wrong, fmt.Sprintf("%s partition %d at position %d differs from its changelog", name, tp.Partition, at.Next))
 		}
 	}
 	return wrong

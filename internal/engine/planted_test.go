@@ -22,7 +22,7 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var count tally
 			for seed := range uint64(seeds) {
-				if wrong := runStorm(t, seed, plant, &count); len(wrong) > 0 {
+				if wrong := runStorm(t, seed, plant, &count, onFake); len(wrong) > 0 {
 					t.Logf("caught by seed %d: %s", seed, wrong[0])
 					return
 				}

@@ -96,7 +96,7 @@ func (s *storm) arm(n *node) {
 
 // run is the whole storm; it returns what was wrong at its end.
 func (s *storm) run() (wrong []string) {
-	partitions := int32(len(s.cluster.PartitionInfos("in")))
+	partitions := int32(len(s.spans("in")))
 	for i := range 1 + s.rng.IntN(3) {
 		n := s.node(fmt.Sprintf("n%d", i))
 		s.arm(n)
@@ -140,6 +140,11 @@ func (s *storm) reviveIfDead(n *node, prepare func()) {
 
 // disturb does one thing to a machine.
 func (s *storm) disturb(n *node) {
+	if s.ours != nil && s.rng.IntN(4) == 0 {
+		s.count.hit("power cut of the broker")
+		s.ours.crash(s.rng.Uint64())
+		return
+	}
 	switch s.rng.IntN(6) {
 	case 0:
 		s.count.hit("kill")
@@ -189,10 +194,10 @@ func (w *world) commits() int64 {
 	return n
 }
 
-func runStorm(t *testing.T, seed uint64, plant func(*faults), count *tally) (wrong []string) {
+func runStorm(t *testing.T, seed uint64, plant func(*faults), count *tally, on clusterKind) (wrong []string) {
 	synctest.Test(t, func(t *testing.T) {
 		plan := []func(string) topology.Plan{keyedPlan, rekeyPlan}[seed%2]("app")
-		w := newWorld(t, seed, plan, 1+int32(seed%3))
+		w := newWorldOn(t, seed, plan, 1+int32(seed%3), on)
 		s := &storm{world: w, count: count, rng: w.rng}
 		w.planted = plant
 		wrong = s.run()
@@ -202,18 +207,23 @@ func runStorm(t *testing.T, seed uint64, plant func(*faults), count *tally) (wro
 }
 
 // TestStorm is the proof of the engine: whatever strikes, results are exact.
-func TestStorm(t *testing.T) {
+func TestStorm(t *testing.T) { storms(t, *seedsFlag, onFake) }
+
+// TestStormOnOurBroker is the same on the broker that Millrace brings along.
+func TestStormOnOurBroker(t *testing.T) { storms(t, *seedsFlag/4, onOurs) }
+
+func storms(t *testing.T, seeds int, on clusterKind) {
 	var count tally
-	first, last := 0, *seedsFlag
+	first, last := 0, seeds
 	if *seedFlag >= 0 {
 		first, last = *seedFlag, *seedFlag+1
 	}
 	for seed := first; seed < last; seed++ {
-		for _, difference := range runStorm(t, uint64(seed), nil, &count) {
+		for _, difference := range runStorm(t, uint64(seed), nil, &count, on) {
 			t.Errorf("seed %d: %s", seed, difference)
 		}
 		if t.Failed() {
-			t.Fatalf("again with: go test -tags synctests ./internal/engine -run TestStorm -seed %d", seed)
+			t.Fatalf("again with: go test -tags synctests ./internal/engine -run %s -seed %d", t.Name(), seed)
 		}
 	}
 	if n := int64(last - first); n >= 20 {

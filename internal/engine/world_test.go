@@ -22,6 +22,7 @@ import (
 	"millrace/internal/client"
 	"millrace/internal/store"
 	"millrace/internal/topology"
+	"millrace/internal/vfs/crashfs"
 	"millrace/record"
 )
 
@@ -33,9 +34,12 @@ type world struct {
 	rng     *rand.Rand
 	wire    *kfake.VirtualNetwork
 	brokers []string
-	cluster *kfake.Cluster
+	cluster *kfake.Cluster // nil on our broker
+	ours    *ourBroker     // nil on kfake
 	plan    topology.Plan
-	options func(*Options) // of every instance
+
+	stopCluster func()
+	options     func(*Options) // of every instance
 
 	planted func(*faults) // the bug of every instance, if any
 
@@ -55,19 +59,27 @@ type event struct {
 }
 
 func newWorld(t *testing.T, seed uint64, plan topology.Plan, partitions int32) *world {
+	return newWorldOn(t, seed, plan, partitions, onFake)
+}
+
+// clusterKind is what a world's cluster is.
+type clusterKind int8
+
+const (
+	onFake clusterKind = iota // kfake, franz-go's model of a Kafka
+	onOurs                    // Millrace's own broker
+)
+
+func newWorldOn(t *testing.T, seed uint64, plan topology.Plan, partitions int32, on clusterKind) *world {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 5)), wire: &kfake.VirtualNetwork{}, plan: plan, sent: make(map[int32][]event)}
-	cluster, err := kfake.NewCluster(
-		kfake.NumBrokers(1),
-		kfake.ListenFn(w.wire.Listen),
-		kfake.SeedTopics(partitions, "in"),
-		kfake.SeedTopics(3, "out"),
-		kfake.SeedTopics(1, "in-dlq"),
-		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}),
-	)
-	if err != nil {
-		t.Fatal(err)
+	if on == onOurs {
+		w.ours = &ourBroker{world: w, disk: crashfs.New()}
+		w.ours.start()
+		w.stopCluster = w.ours.stop
+	} else {
+		w.startFake()
 	}
-	w.cluster, w.brokers = cluster, cluster.ListenAddrs()
+	var err error
 	config := client.Config{Brokers: w.brokers, Dial: w.wire.DialContext}
 	if w.admin, err = client.NewAdmin(config); err != nil {
 		t.Fatal(err)
@@ -76,7 +88,24 @@ func newWorld(t *testing.T, seed uint64, plan topology.Plan, partitions int32) *
 		t.Fatal(err)
 	}
 	w.producer = w.kafka(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))
+	for topic, n := range map[record.Topic]int{"in": int(partitions), "out": 3, "in-dlq": 1} {
+		if err := w.admin.CreateTopic(context.Background(), client.TopicSpec{Name: topic, Partitions: n}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return w
+}
+
+func (w *world) startFake() {
+	cluster, err := kfake.NewCluster(
+		kfake.NumBrokers(1),
+		kfake.ListenFn(w.wire.Listen),
+		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}),
+	)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.cluster, w.brokers, w.stopCluster = cluster, cluster.ListenAddrs(), cluster.Close
 }
 
 func (w *world) kafka(options ...kgo.Opt) *kgo.Client {
@@ -95,7 +124,7 @@ func (w *world) close() {
 	w.producer.Close()
 	w.admin.Close()
 	w.reader.Close()
-	w.cluster.Close()
+	w.stopCluster()
 }
 
 // send adds input and remembers it.
@@ -249,6 +278,9 @@ func (w *world) caughtUp(within time.Duration, each func()) error {
 // evictAll takes every member out of the group; those that live join again. kfake
 // never takes out a member that died between JoinGroup and SyncGroup by itself.
 func (w *world) evictAll() {
+	if w.cluster == nil {
+		return
+	}
 	for _, m := range w.cluster.GroupInfo(w.plan.App).Members {
 		leave := kmsg.NewPtrLeaveGroupRequest()
 		leave.Group = w.plan.App
@@ -303,9 +335,15 @@ func (w *world) open() error {
 		}
 	}
 	for _, topic := range topics {
-		for _, p := range w.cluster.PartitionInfos(topic) {
-			if p.LastStableOffset < p.HighWatermark {
-				return fmt.Errorf("%s-%d has an open transaction", topic, p.Partition)
+		ends, err := w.admin.Offsets(context.Background(), record.Topic(topic))
+		if err != nil {
+			return err
+		}
+		spans := w.spans(topic)
+		for _, p := range ends {
+			tp := record.TopicPartition{Topic: record.Topic(topic), Partition: p.Partition}
+			if spans[tp].Stable < p.End {
+				return fmt.Errorf("%s has an open transaction", tp)
 			}
 		}
 	}

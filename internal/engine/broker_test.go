@@ -1,0 +1,93 @@
+//go:build synctests
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"millrace/internal/broker"
+	"millrace/internal/vfs/crashfs"
+)
+
+// ourBroker is Millrace's own broker on a disk that can lose power.
+type ourBroker struct {
+	world    *world
+	disk     *crashfs.FS
+	broker   *broker.Broker
+	listener *tracked
+	served   chan error
+	crashes  int
+}
+
+func (o *ourBroker) start() {
+	o.world.t.Helper()
+	listener, err := o.world.wire.Listen("tcp", "localhost:9092")
+	if err != nil {
+		o.world.t.Fatal(err)
+	}
+	o.listener = &tracked{Listener: listener}
+	o.world.brokers = []string{listener.Addr().String()}
+	o.broker, err = broker.Open(broker.Config{FS: o.disk, Advertise: listener.Addr().String()})
+	if err != nil {
+		o.world.t.Fatal(err)
+	}
+	o.served = make(chan error, 1)
+	go func() { o.served <- o.broker.Serve(o.listener) }()
+}
+
+func (o *ourBroker) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := errors.Join(o.broker.Close(ctx), <-o.served); err != nil {
+		o.world.t.Error(err)
+	}
+}
+
+// crash cuts the power: first nobody hears from the broker any more, then the
+// disk is what the power cut leaves of it. Then it starts again.
+func (o *ourBroker) crash(seed uint64) {
+	o.crashes++
+	o.listener.cut()
+	policies := crashfs.Policies()
+	o.disk = o.disk.Crash(policies[seed%uint64(len(policies))], seed)
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = o.broker.Close(gone) // what it still does goes to the old disk
+	<-o.served
+	o.start()
+}
+
+// tracked is a listener that can end all its connections at once.
+type tracked struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+	dead  bool
+}
+
+func (l *tracked) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dead {
+		_ = c.Close()
+	}
+	l.conns = append(l.conns, c)
+	return c, nil
+}
+
+func (l *tracked) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dead = true
+	for _, c := range l.conns {
+		_ = c.Close()
+	}
+}
