@@ -60,9 +60,11 @@ func (t *Topology) Describe() string { return t.graph.Describe() }
 func (t *Topology) Mermaid() string { return t.graph.Mermaid() }
 
 // at is the place of the user's call, with what the operator is called: the name
-// that the user gave it, else that of the function, else its line.
-func at(s settings, function any) topology.At {
+// that the user gave it, else that of the function, else its line. It checks
+// that the operator takes the options.
+func at(g *topology.Graph, operator string, takes kinds, s settings, function any) topology.At {
 	where := userLine()
+	s.check(g, where, operator, takes)
 	label := s.label
 	if label == "" && function != nil {
 		label = functionName(function)

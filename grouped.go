@@ -19,6 +19,7 @@ type Grouped[K comparable, V any] struct{ g topology.Grouped[K, V] }
 func (g Grouped[K, V]) Aggregate[A, R any](name string, a agg.Agg[V, A, R], options ...Option) Table[K, R] {
 	o := set(options)
 	place := topology.At{Where: userLine(), Label: name}
+	o.check(g.g.Graph(), place.Where, "an aggregate without windows", refusing|crossing)
 	return Table[K, R]{topology.Aggregate(g.g, place, name, a, storeOptions[V](g.g.Graph(), place, o))}
 }
 

@@ -24,51 +24,51 @@ type Stream[K, V any] struct{ s topology.Stream[K, V] }
 // instead. A record that the codecs cannot read goes the way of the policy.
 func (a *App) From[K, V any](t Topic[K, V], options ...Option) Stream[K, V] {
 	s := set(options)
-	return Stream[K, V]{topology.From(a.graph, at(s, nil), s.policy, s.disorder, t.t)}
+	return Stream[K, V]{topology.From(a.graph, at(a.graph, "From", refusing|lagging, s, nil), s.policy, s.disorder, t.t)}
 }
 
 // Map makes each record another one. Grouping by [RecordKey] is not possible
 // after it, for the new key may belong to another partition.
 func (s Stream[K, V]) Map[L, W any](f func(K, V) (L, W), options ...Option) Stream[L, W] {
 	o := set(options)
-	return Stream[L, W]{topology.Map(s.s, at(o, f), o.policy, f)}
+	return Stream[L, W]{topology.Map(s.s, at(s.s.Graph(), "Map", naming|refusing, o, f), o.policy, f)}
 }
 
 // MapValues makes each value another one.
 func (s Stream[K, V]) MapValues[W any](f func(V) W, options ...Option) Stream[K, W] {
 	o := set(options)
-	return Stream[K, W]{topology.MapValues(s.s, "MapValues", at(o, f), o.policy, f)}
+	return Stream[K, W]{topology.MapValues(s.s, "MapValues", at(s.s.Graph(), "MapValues", naming|refusing, o, f), o.policy, f)}
 }
 
 // TryMap makes each value another one, or says why it cannot.
 func (s Stream[K, V]) TryMap[W any](f func(V) (W, error), options ...Option) Stream[K, W] {
 	o := set(options)
-	return Stream[K, W]{topology.TryMap(s.s, "TryMap", at(o, f), o.policy, f)}
+	return Stream[K, W]{topology.TryMap(s.s, "TryMap", at(s.s.Graph(), "TryMap", naming|refusing, o, f), o.policy, f)}
 }
 
 // Filter keeps the records whose value f likes.
 func (s Stream[K, V]) Filter(f func(V) bool, options ...Option) Stream[K, V] {
 	o := set(options)
-	return Stream[K, V]{topology.Filter(s.s, at(o, f), o.policy, f)}
+	return Stream[K, V]{topology.Filter(s.s, at(s.s.Graph(), "Filter", naming|refusing, o, f), o.policy, f)}
 }
 
 // FlatMap makes each value any number of values: f calls emit for each. If f
 // fails, none of them counts.
 func (s Stream[K, V]) FlatMap[W any](f func(v V, emit func(W)), options ...Option) Stream[K, W] {
 	o := set(options)
-	return Stream[K, W]{topology.FlatMap(s.s, "FlatMap", at(o, f), o.policy, f)}
+	return Stream[K, W]{topology.FlatMap(s.s, "FlatMap", at(s.s.Graph(), "FlatMap", naming|refusing, o, f), o.policy, f)}
 }
 
 // Peek shows each record to f and passes it on.
 func (s Stream[K, V]) Peek(f func(K, V), options ...Option) Stream[K, V] {
 	o := set(options)
-	return Stream[K, V]{topology.Peek(s.s, at(o, f), o.policy, f)}
+	return Stream[K, V]{topology.Peek(s.s, at(s.s.Graph(), "Peek", naming|refusing, o, f), o.policy, f)}
 }
 
 // Branch sends each record to one of len(likes)+1 streams: that of the first
 // function that likes its value, else the last one.
 func (s Stream[K, V]) Branch(likes ...func(V) bool) []Stream[K, V] {
-	branches := topology.Branch(s.s, at(settings{}, nil), topology.Policy{}, likes)
+	branches := topology.Branch(s.s, at(s.s.Graph(), "Branch", 0, settings{}, nil), topology.Policy{}, likes)
 	streams := make([]Stream[K, V], len(branches))
 	for i, b := range branches {
 		streams[i] = Stream[K, V]{b}
@@ -82,7 +82,7 @@ func (s Stream[K, V]) Merge(others ...Stream[K, V]) Stream[K, V] {
 	for i, o := range others {
 		more[i] = o.s
 	}
-	return Stream[K, V]{topology.Merge(at(settings{}, nil), s.s, more...)}
+	return Stream[K, V]{topology.Merge(at(s.s.Graph(), "Merge", 0, settings{}, nil), s.s, more...)}
 }
 
 // EventTime gives each record the time that f reads from its value, in place of
@@ -90,20 +90,20 @@ func (s Stream[K, V]) Merge(others ...Stream[K, V]) Stream[K, V] {
 func (s Stream[K, V]) EventTime(f func(V) time.Time, options ...Option) Stream[K, V] {
 	o := set(options)
 	read := func(v V) record.Timestamp { return record.TimestampOf(f(v)) }
-	return Stream[K, V]{topology.EventTime(s.s, at(o, f), o.policy, o.disorder, read)}
+	return Stream[K, V]{topology.EventTime(s.s, at(s.s.Graph(), "EventTime", naming|refusing|lagging, o, f), o.policy, o.disorder, read)}
 }
 
 // EventTimestamp is [Stream.EventTime] for values that hold Kafka's milliseconds,
 // which saves a conversion per record.
 func (s Stream[K, V]) EventTimestamp(f func(V) record.Timestamp, options ...Option) Stream[K, V] {
 	o := set(options)
-	return Stream[K, V]{topology.EventTime(s.s, at(o, f), o.policy, o.disorder, f)}
+	return Stream[K, V]{topology.EventTime(s.s, at(s.s.Graph(), "EventTimestamp", naming|refusing|lagging, o, f), o.policy, o.disorder, f)}
 }
 
 // GroupBy gives each record the key that it counts for.
 func (s Stream[K, V]) GroupBy[G comparable](key func(V) G, options ...Option) Grouped[G, V] {
 	o := set(options)
-	place := at(o, key)
+	place := at(s.s.Graph(), "GroupBy", naming|refusing|grouping, o, key)
 	c := codecOr[G](s.s.Graph(), place.Where, "KeyCodec", o.key)
 	return Grouped[G, V]{topology.GroupBy(s.s, place, o.policy, o.recordKey, c, key)}
 }
@@ -111,7 +111,7 @@ func (s Stream[K, V]) GroupBy[G comparable](key func(V) G, options ...Option) Gr
 // To writes the stream to a topic. The partition is that of the key.
 func (s Stream[K, V]) To(t Topic[K, V], options ...Option) {
 	o := set(options)
-	topology.To(s.s, at(o, nil), o.policy, t.t)
+	topology.To(s.s, at(s.s.Graph(), "To", refusing, o, nil), o.policy, t.t)
 }
 
 // Through writes the stream to a topic and reads it from there: others can use
@@ -119,7 +119,7 @@ func (s Stream[K, V]) To(t Topic[K, V], options ...Option) {
 // group by [RecordKey] after it.
 func (s Stream[K, V]) Through(t Topic[K, V], options ...Option) Stream[K, V] {
 	o := set(options)
-	return Stream[K, V]{topology.Through(s.s, at(o, nil), o.policy, t.t)}
+	return Stream[K, V]{topology.Through(s.s, at(s.s.Graph(), "Through", refusing, o, nil), o.policy, t.t)}
 }
 
 func typeName[T any]() string { return reflect.TypeFor[T]().String() }

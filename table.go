@@ -9,7 +9,7 @@ type Table[K comparable, R any] struct{ t topology.Table[K, R] }
 // newest result of every key that has changed.
 func (t Table[K, R]) To(to Topic[K, R], options ...Option) {
 	o := set(options)
-	topology.TableTo(t.t, at(o, nil), o.policy, to.t)
+	topology.TableTo(t.t, at(t.t.Graph(), "To", refusing, o, nil), o.policy, to.t)
 }
 
 // Stream is the changes of the table: one record per changed key and commit. How

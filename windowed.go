@@ -18,7 +18,8 @@ import (
 // [Stream.EventTime].
 func (g Grouped[K, V]) Window(spec window.Spec, options ...Option) Windowed[K, V] {
 	o := set(options)
-	place := topology.At{Where: userLine(), Label: o.label}
+	place := topology.At{Where: userLine()}
+	o.check(g.g.Graph(), place.Where, "Window", refusing)
 	return Windowed[K, V]{topology.Window(g.g, place, o.policy, spec)}
 }
 
@@ -34,6 +35,7 @@ func (w Windowed[K, V]) Late() Stream[K, V] { return Stream[K, V]{topology.Late(
 func (w Windowed[K, V]) Aggregate[A, R any](name string, a agg.Agg[V, A, R], options ...Option) WindowTable[K, R] {
 	o := set(options)
 	place := topology.At{Where: userLine(), Label: name}
+	o.check(w.w.Graph(), place.Where, "an aggregate", refusing|crossing|emitting)
 	return WindowTable[K, R]{topology.AggregateWindows(w.w, place, name, a, storeOptions[V](w.w.Graph(), place, o))}
 }
 
@@ -88,7 +90,7 @@ type WindowTable[K comparable, R any] struct{ t topology.WindowTable[K, R] }
 // and [EmitBoth] at the aggregate.
 func (t WindowTable[K, R]) To(to Topic[Win[K], R], options ...Option) {
 	o := set(options)
-	topology.WindowsTo(t.t, at(o, nil), o.policy, to.t)
+	topology.WindowsTo(t.t, at(t.t.Graph(), "To", refusing, o, nil), o.policy, to.t)
 }
 
 // Update is one result of a key in a window.
@@ -103,7 +105,7 @@ type Update[K comparable, R any] struct {
 func (t WindowTable[K, R]) Changes[W any](f func(Update[K, R]) W, options ...Option) Stream[K, W] {
 	o := set(options)
 	tell := func(k K, u topology.Update[R]) W { return f(Update[K, R]{k, u.Window, u.Result, u.Final}) }
-	return Stream[K, W]{topology.WindowChanges(t.t, at(o, f), o.policy, tell)}
+	return Stream[K, W]{topology.WindowChanges(t.t, at(t.t.Graph(), "Changes", naming|refusing, o, f), o.policy, tell)}
 }
 
 // WinKey stores a key in windows of the given size as Kafka Streams'
