@@ -9,6 +9,9 @@
 // [ProduceResponse] and [FetchResponse]. All else goes through kmsg, which is
 // given only bytes that [Walk] has accepted.
 //
+// What can be read ([Known]) and what is answered ([Served], which ApiVersions
+// tells) are two tables: the commit that brings a handler widens the second one.
+//
 // # What a frame may cost
 //
 // Decoding a body of n bytes allocates at most 4n + 64 KiB, whatever it holds,
