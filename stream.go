@@ -86,7 +86,8 @@ func (s Stream[K, V]) Merge(others ...Stream[K, V]) Stream[K, V] {
 }
 
 // EventTime gives each record the time that f reads from its value, in place of
-// the record's timestamp. Windows below go by it.
+// the record's timestamp. Windows below go by it. A time before 1970, or more than
+// an hour ahead of the clock, is refused by Window, by its policy.
 func (s Stream[K, V]) EventTime(f func(V) time.Time, options ...Option) Stream[K, V] {
 	o := set(options)
 	read := func(v V) record.Timestamp { return record.TimestampOf(f(v)) }
