@@ -43,8 +43,8 @@ func counts(ctx context.Context, s settings, t *table) error {
 	if t.withoutKafka {
 		return nil
 	}
-	if err := exec.Command(target.Binary(), "run", "--help").Run(); err != nil {
-		foreign.LeaveOut("Millrace's count on a Kafka", errors.New("the binary has no command run"))
+	if !target.HasFlag("serve", "results") {
+		foreign.LeaveOut("Millrace's count on a Kafka", errors.New("millrace serve has no flag --results"))
 	}
 	for _, j := range countJobs {
 		var ours, theirs jobCosts
@@ -91,10 +91,10 @@ func (c *jobCosts) measure(ctx context.Context, j job, events int, run runJob) e
 	return err
 }
 
-// runMillrace runs `millrace run` with that one result. Its rate counts from the
+// runMillrace runs `millrace serve --brokers` with that one result. Its rate counts from the
 // first count that is answered to the last; its CPU time is the whole process's.
 func runMillrace(ctx context.Context, b *target.Broker, j job, events int) (float64, time.Duration, error) {
-	if exec.Command(target.Binary(), "run", "--help").Run() != nil {
+	if !target.HasFlag("serve", "results") {
 		return 0, 0, nil
 	}
 	args := []string{"--results", "click_counts"}

@@ -15,7 +15,7 @@ import (
 
 // Options of one run.
 type Options struct {
-	// Cluster counts with three `millrace run` on three Kafka brokers; else one
+	// Cluster counts with three `millrace serve --brokers` on three Kafka brokers; else one
 	// `millrace serve` is broker and job in one.
 	Cluster bool
 	Cycles  int // how often something is killed or paused

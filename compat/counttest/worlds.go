@@ -59,7 +59,7 @@ func killTwice(ctx context.Context, b *target.Broker, after time.Duration) error
 	return b.Start(ctx)
 }
 
-// cluster is three Kafka brokers and three `millrace run` on them.
+// cluster is three Kafka brokers and three `millrace serve --brokers` on them.
 type cluster struct {
 	kafka     *target.Cluster
 	instances []*target.Broker

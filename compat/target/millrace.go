@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +16,12 @@ import (
 
 // readyWithin bounds the start of a broker, recovery included.
 const readyWithin = 60 * time.Second
+
+// HasFlag says whether a command of the built Millrace has a flag.
+func HasFlag(command, flag string) bool {
+	help, err := exec.Command(Binary(), command, "--help").Output()
+	return err == nil && strings.Contains(string(help), "--"+flag+" ")
+}
 
 // Binary is the built Millrace. BINARY names another one than the checkout's.
 func Binary() string {
@@ -27,7 +34,7 @@ func Binary() string {
 func (b *Broker) millraceArgv() []string {
 	where := []string{"--http-addr", strings.TrimPrefix(b.HTTP, "http://"), "--data-dir", b.DataDir}
 	if b.options.Brokers != "" {
-		return slices.Concat([]string{Binary(), "run", "--brokers", b.options.Brokers}, where, b.options.Args)
+		return slices.Concat([]string{Binary(), "serve", "--brokers", b.options.Brokers}, where, b.options.Args)
 	}
 	argv := append([]string{Binary(), "serve", "--kafka-addr", b.Addr}, where...)
 	if b.options.Secured {
@@ -79,7 +86,7 @@ func (b *Broker) parseReady(line string) error {
 	if found["http"] != b.HTTP {
 		faults = append(faults, fmt.Errorf("http=%s, want %s", found["http"], b.HTTP))
 	}
-	if found["data"] == "" {
+	if b.options.Brokers == "" && found["data"] == "" {
 		faults = append(faults, errors.New("data= is missing"))
 	}
 	if len(faults) > 0 {

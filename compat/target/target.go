@@ -46,8 +46,8 @@ type Options struct {
 	Dir string
 	// Args are added to the command line of `millrace serve`.
 	Args []string
-	// Brokers makes a Millrace without a broker of its own, `millrace run`, which
-	// works on that Kafka cluster.
+	// Brokers makes a Millrace without a broker of its own, which works on that
+	// Kafka cluster.
 	Brokers string
 	// Properties are added to Kafka's server.properties, one per line.
 	Properties []string
