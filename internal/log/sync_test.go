@@ -77,7 +77,7 @@ func TestSyncsAreShared(t *testing.T) {
 	})
 }
 
-// From about eight files on, one sync of the file system costs less.
+// From two files on, one sync of the file system costs less.
 func TestManyPartitionsShareOneSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, syncs := slowDisk(time.Millisecond)
@@ -427,4 +427,23 @@ func TestWaitOfARepeatedBatch(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A sync of the file system that others have slowed down is not used for a few
+// files for a while.
+func TestASlowWholeSyncIsAvoided(t *testing.T) {
+	s := &syncer{}
+	if s.prefersWhole(1) || !s.prefersWhole(2) {
+		t.Error("one file is synced by itself, two as a whole")
+	}
+	s.avoidWhole = wholeAvoids
+	if s.prefersWhole(manyFiles) || !s.prefersWhole(manyFiles+1) {
+		t.Error("few files are synced one by one, many as a whole")
+	}
+	for range wholeAvoids {
+		_ = s.prefersWhole(2)
+	}
+	if !s.prefersWhole(2) {
+		t.Error("it is not tried again")
+	}
 }
