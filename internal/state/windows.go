@@ -19,6 +19,11 @@ type Windows[K comparable, A any] struct {
 	spec   Spec[K, A]
 	slices []*Slice[K, A] // ascending start
 
+	// hot are the slices that may have open values. A table can keep thousands of
+	// slices, of which a transaction changes one or two.
+	hot  []*Slice[K, A]
+	size sizes // of all slices, when the hot ones became hot
+
 	droppedTo record.Timestamp // committed: slices below are gone
 	openDrop  record.Timestamp // of the open transaction, >= droppedTo
 	closed    record.Timestamp // windows that close at or before have told their last result
@@ -27,10 +32,18 @@ type Windows[K comparable, A any] struct {
 	deleting  bool             // a flush that is not yet acknowledged deletes
 }
 
+// sizes is what slices hold, as of the last change that was not a record's.
+type sizes struct {
+	known        bool
+	cache, dirty int64
+}
+
 // Slice is the table of the records from Start to the start of the next slice.
 type Slice[K comparable, A any] struct {
 	Start record.Timestamp
 	*Keyed[K, A]
+	hot   bool
+	cache int64 // its part of Windows.size
 }
 
 const startBytes = 8
@@ -72,7 +85,7 @@ func NewWindows[K comparable, A any](s Spec[K, A]) (*Windows[K, A], error) {
 }
 
 func (t *Windows[K, A]) newSlice(start record.Timestamp, complete bool) *Slice[K, A] {
-	return &Slice[K, A]{start, newKeyed(t.spec, appendStart(nil, start), complete)}
+	return &Slice[K, A]{Start: start, Keyed: newKeyed(t.spec, appendStart(nil, start), complete)}
 }
 
 // Reset forgets everything, open values included, and keeps the slices that this
@@ -82,14 +95,52 @@ func (t *Windows[K, A]) Reset() {
 	for _, s := range t.slices {
 		s.Reset()
 	}
+	t.settle()
+}
+
+// settle ends the changes of a transaction.
+func (t *Windows[K, A]) settle() {
+	for _, s := range t.hot {
+		s.hot = false
+	}
+	clear(t.hot)
+	t.hot = t.hot[:0]
+	t.size.known = false
+}
+
+// measure is the sizes with what has changed since they were taken.
+func (t *Windows[K, A]) measure() sizes {
+	if !t.size.known {
+		t.size = sizes{known: true}
+		for _, s := range t.slices {
+			s.cache = s.CacheBytes()
+			t.size.cache += s.cache
+			t.size.dirty += s.DirtyBytes()
+		}
+		return t.size
+	}
+	now := t.size
+	for _, s := range t.hot {
+		now.cache += s.CacheBytes() - s.cache
+	}
+	return now
 }
 
 // Name implements [Table].
 func (t *Windows[K, A]) Name() string { return t.spec.Name }
 
-// Slice is the slice that begins at start, made when there is none; nil when it
-// has been dropped, for good.
+// Slice is the slice that begins at start, to be changed, made when there is
+// none; nil when it has been dropped, for good.
 func (t *Windows[K, A]) Slice(start record.Timestamp) *Slice[K, A] {
+	s := t.slice(start)
+	if s != nil && !s.hot {
+		s.hot = true
+		t.hot = append(t.hot, s)
+	}
+	return s
+}
+
+func (t *Windows[K, A]) slice(start record.Timestamp) *Slice[K, A] {
 	if start < t.openDrop {
 		return nil
 	}
@@ -169,13 +220,15 @@ func (t *Windows[K, A]) toDrop() []*Slice[K, A] {
 
 // Changes implements [Table].
 func (t *Windows[K, A]) Changes(yield func(key, value []byte)) error {
-	gone := t.toDrop()
-	for _, s := range gone {
+	for _, s := range t.toDrop() {
 		if err := s.tombstones(yield); err != nil {
 			return err
 		}
 	}
-	for _, s := range t.slices[len(gone):] {
+	for _, s := range t.hot {
+		if s.Start < t.openDrop {
+			continue
+		}
 		if err := s.Changes(yield); err != nil {
 			return err
 		}
@@ -216,22 +269,25 @@ func (t *Windows[K, A]) Commit() {
 		t.toDelete = t.toDelete || gone > 0
 		t.droppedTo = t.openDrop
 	}
-	for _, s := range t.slices {
+	for _, s := range t.hot {
 		s.Commit()
 	}
+	t.settle()
 }
 
 // Abort implements [Table].
 func (t *Windows[K, A]) Abort() {
 	t.openClose = t.closed
 	t.openDrop = t.droppedTo
-	for _, s := range t.slices {
+	for _, s := range t.hot {
 		s.Abort()
 	}
+	t.settle()
 }
 
 // Flush implements [Table].
 func (t *Windows[K, A]) Flush(w Writer) error {
+	t.size.known = false
 	if t.toDelete = t.toDelete || t.deleting; t.toDelete {
 		w.DeleteRange(appendStart(nil, noStart), appendStart(nil, t.droppedTo))
 		t.toDelete, t.deleting = false, true
@@ -246,7 +302,7 @@ func (t *Windows[K, A]) Flush(w Writer) error {
 
 // Flushed implements [Table].
 func (t *Windows[K, A]) Flushed() {
-	t.deleting = false
+	t.deleting, t.size.known = false, false
 	for _, s := range t.slices {
 		s.Flushed()
 	}
@@ -263,10 +319,11 @@ func (t *Windows[K, A]) Restore(key, value []byte) error {
 		t.LoadDropped(start + 1)
 		return nil
 	}
-	s := t.Slice(start)
+	s := t.slice(start)
 	if s == nil {
 		return nil // its tombstone is on the way
 	}
+	t.size.known = false
 	return s.Restore(key, value)
 }
 
@@ -280,7 +337,7 @@ func (t *Windows[K, A]) LoadDropped(before record.Timestamp) {
 	if before <= t.droppedTo {
 		return
 	}
-	t.openDrop = before
+	t.openDrop, t.size.known = before, false
 	gone := len(t.toDrop())
 	t.slices = slices.Delete(t.slices, 0, gone)
 	t.toDelete = t.toDelete || gone > 0
@@ -289,7 +346,7 @@ func (t *Windows[K, A]) LoadDropped(before record.Timestamp) {
 
 // OpenKeys implements [Table].
 func (t *Windows[K, A]) OpenKeys() (n int) {
-	for _, s := range t.slices {
+	for _, s := range t.hot {
 		n += s.OpenKeys()
 	}
 	return n
@@ -297,30 +354,21 @@ func (t *Windows[K, A]) OpenKeys() (n int) {
 
 // OpenBytes implements [Table].
 func (t *Windows[K, A]) OpenBytes() (n int64) {
-	for _, s := range t.slices {
+	for _, s := range t.hot {
 		n += s.OpenBytes()
 	}
 	return n
 }
 
 // DirtyBytes implements [Table].
-func (t *Windows[K, A]) DirtyBytes() (n int64) {
-	for _, s := range t.slices {
-		n += s.DirtyBytes()
-	}
-	return n
-}
+func (t *Windows[K, A]) DirtyBytes() int64 { return t.measure().dirty }
 
 // CacheBytes implements [Table].
-func (t *Windows[K, A]) CacheBytes() (n int64) {
-	for _, s := range t.slices {
-		n += s.CacheBytes()
-	}
-	return n
-}
+func (t *Windows[K, A]) CacheBytes() int64 { return t.measure().cache }
 
 // Evict implements [Table]: the oldest slices go first.
 func (t *Windows[K, A]) Evict(target int64) {
+	defer func() { t.size.known = false }()
 	size := t.CacheBytes()
 	for _, s := range t.slices {
 		if size <= target {

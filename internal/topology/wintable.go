@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"millrace/agg"
@@ -238,7 +239,8 @@ func (n *winTableNode[K, X, A, R]) tellFinals(mark record.Timestamp) error {
 // starts are those of the windows that have a slice of interest, ascending.
 func (n *winTableNode[K, X, A, R]) starts(of func(*state.Slice[K, A]) bool) (starts []record.Timestamp) {
 	slide := record.Timestamp(n.spec.Slide.Milliseconds())
-	for _, s := range n.windows.All() {
+	// Windows that are not closed yet have no slice before the first of them.
+	for _, s := range n.windows.Between(n.spec.FirstOpen(n.windows.Closed()), math.MaxInt64) {
 		if !of(s) {
 			continue
 		}
