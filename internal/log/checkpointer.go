@@ -1,6 +1,7 @@
 package log
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,7 +134,11 @@ func (t checkpointTarget) giveBack() {
 	a.Lock()
 	defer a.Unlock()
 	a.producers.changed = a.producers.changed || t.snapshot != nil
-	a.sealed = append(a.sealed, t.indexed...)
+	for _, seg := range t.indexed {
+		if !slices.Contains(a.sealed, seg) {
+			a.sealed = append(a.sealed, seg)
+		}
+	}
 }
 
 // encodeProducers is the snapshot of the producers as they are. The appender is held.
