@@ -20,7 +20,7 @@ type capture struct {
 }
 
 // capturedKinds is how many request kinds the captures hold at least.
-const capturedKinds = 27
+const capturedKinds = 36
 
 func readCaptures(t testing.TB) []capture {
 	t.Helper()
