@@ -37,16 +37,12 @@ type lastBatch struct {
 // are valid until the next call, or nil.
 func (k *keeper) keep(b []byte, h batch.Header) ([]byte, error) {
 	discard := k.txns.discards(h)
-	if h.LastOffset() < k.start {
-		return k.without(h), nil
-	}
-	if h.BaseOffset >= k.mapped {
+	switch {
+	case h.BaseOffset >= k.mapped:
 		return b, nil
-	}
-	if h.Control() {
+	case h.Control(): // below the log start too: a batch that stays for its producer must not seem to be in an open transaction
 		return k.marker(b, h, discard)
-	}
-	if discard {
+	case discard || h.LastOffset() < k.start:
 		return k.without(h), nil
 	}
 	kept, err := k.filter(b, h)

@@ -214,3 +214,31 @@ func TestCleanerCheckpoint(t *testing.T) {
 		t.Errorf("a new partition is compacted up to %d", l.compactedTo())
 	}
 }
+
+// A producer's last batch may lie below the log start, in a transaction: then its
+// marker stays too, or a start without snapshots would take it for open.
+func TestMarkerBelowTheLogStart(t *testing.T) {
+	disk := crashfs.New()
+	cfg := compactedConfig()
+	cfg.Cleanup, cfg.RetentionMs = CleanupCompactDelete, -1
+	l, clock := compactedLog(t, disk, cfg)
+	first := abortedTxnOf(t, l, clock)
+	for range 3 {
+		appendSync(t, l, keyedBatch(t, plain, clock.ms.Load(), put("k", "v")))
+	}
+	if _, err := l.DeleteRecords(first + 3); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		compactAll(t, l)
+		clock.advance(100 * time.Hour)
+	}
+	if err := l.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	forgetSnapshots(t, disk)
+	l, _ = openFS(t, disk, quiet(clock)).Log(tp0)
+	if l.LastStableOffset() != l.HighWatermark() {
+		t.Errorf("the last stable offset is %d of %d", l.LastStableOffset(), l.HighWatermark())
+	}
+}
