@@ -18,7 +18,9 @@ type Options struct {
 	// Cluster counts with three `millrace serve --brokers` on three Kafka brokers; else one
 	// `millrace serve` is broker and job in one.
 	Cluster bool
-	Cycles  int // how often something is killed or paused
+	// Cycles is how often something is killed or paused. Until also ends the run.
+	Cycles int
+	Until  time.Time
 	Seed    uint64
 	Log     io.Writer // one line now and then; nil for none
 }
@@ -143,7 +145,7 @@ func (r *run) underLoad(ctx context.Context) error {
 }
 
 func (r *run) cycles(ctx context.Context) error {
-	for n := range r.Cycles {
+	for n := 0; n < r.Cycles && (r.Until.IsZero() || time.Now().Before(r.Until)); n++ {
 		if err := r.awaitProgress(ctx); err != nil {
 			return err
 		}
