@@ -125,9 +125,7 @@ func (t *Keyed[K, A]) Restore(key, value []byte) error {
 	}
 	var id [1]uint32
 	t.keys.find([]K{k}, id[:])
-	for t.rows.n < t.keys.len() {
-		t.rows.add(row[A]{open: -1, used: t.age}) // what the disk has is older
-	}
+	t.makeRows(t.keys.added()) // what the disk has is older
 	if err := t.set(id[0], value, exists); err != nil {
 		return err
 	}
@@ -150,11 +148,12 @@ func (t *Keyed[K, A]) DirtyBytes() int64 {
 	if n == 0 {
 		return 0
 	}
-	return int64(n) * (t.CacheBytes() / int64(max(t.rows.n, 1)))
+	return int64(n) * (t.CacheBytes() / int64(max(t.Len(), 1)))
 }
 
 // CacheBytes implements [Table].
 func (t *Keyed[K, A]) CacheBytes() int64 {
-	return t.keys.sizeBytes() + t.rows.sizeBytes() + t.OpenBytes() + t.extra +
+	var r row[A]
+	return t.keys.sizeBytes() + int64(t.Len())*int64(unsafe.Sizeof(r)) + t.OpenBytes() + t.extra +
 		4*int64(cap(t.dirty)+cap(t.flushing))
 }

@@ -6,26 +6,36 @@ import (
 	"unsafe"
 )
 
-// index gives each key a dense number, from 0 in the order of arrival. Whole
-// columns of keys are looked up in one call, so that the cache misses of many
-// keys overlap and nothing is dispatched per key. Keys are never removed one by
-// one: an eviction builds a new index.
+// index gives each key a number, from 0 in the order of arrival; those of removed
+// keys are given out again. Whole columns of keys are looked up in one call, so
+// that the cache misses of many keys overlap and nothing is dispatched per key.
 type index[K comparable] interface {
 	// find sets ids[i] to the number of keys[i], and gives a number to a key that
 	// has none; the index keeps a copy of its own of such a key.
 	find(keys []K, ids []uint32)
 
+	// added are the numbers given out since it was last called. What is not yet
+	// known of their keys has to be found out then.
+	added() []uint32
+
+	// remove forgets the key with a number.
+	remove(id uint32)
+
 	// lookup is the number of a key that has one. It changes nothing: readers may
 	// call it at once.
 	lookup(key K) (id uint32, ok bool)
 
-	// key is the key with a number below len. Its bytes may be cut from cut; the
+	// key is the key with a number. Its bytes may be cut from cut; the
 	// caller may keep it.
 	key(id uint32, cut *Cutter) K
 	len() int
 
-	// sizeBytes is the memory of the index, its keys included.
+	// sizeBytes is the memory that the keys take. That of removed ones is used
+	// again, and not counted.
 	sizeBytes() int64
+
+	// trim gives back what removed keys have left, where that is simple.
+	trim()
 
 	// reset forgets all keys and keeps some of the memory.
 	reset()
@@ -82,10 +92,40 @@ func (c *cells) put(hash, id uint32) {
 	c.used++
 }
 
-func (c *cells) grow() {
+// drop frees the cell of a number, and moves those behind it up that were only
+// there because it was taken.
+func (c *cells) drop(hash, id uint32) {
+	at := hash & c.mask
+	for uint32(c.cell[at]) != id+1 {
+		at = (at + 1) & c.mask
+	}
+	for next := (at + 1) & c.mask; c.cell[next] != 0; next = (next + 1) & c.mask {
+		home := uint32(c.cell[next]>>32) & c.mask
+		if (next-home)&c.mask >= (next-at)&c.mask {
+			c.cell[at], at = c.cell[next], next
+		}
+	}
+	c.cell[at] = 0
+	c.used--
+}
+
+func (c *cells) grow() { c.resize(2 * len(c.cell)) }
+
+// shrink halves the table as long as most of it is free.
+func (c *cells) shrink() {
+	n := len(c.cell)
+	for n > firstCells && c.used*8 < n {
+		n /= 2
+	}
+	if n < len(c.cell) {
+		c.resize(n)
+	}
+}
+
+func (c *cells) resize(n int) {
 	old := c.cell
-	c.cell = make([]uint64, 2*len(old))
-	c.mask = uint32(len(c.cell) - 1)
+	c.cell = make([]uint64, n)
+	c.mask = uint32(n - 1)
 	c.used = 0
 	for _, x := range old {
 		if x != 0 {
@@ -99,11 +139,54 @@ func (c *cells) reset() {
 	c.used = 0
 }
 
+// numbered is keys by their numbers.
+type numbered[T any] struct {
+	keys  paged[T]
+	free  []uint32 // numbers of removed keys
+	fresh []uint32 // numbers given out since added was called
+}
+
+// number gives key a number.
+func (x *numbered[T]) number(key T) (id uint32) {
+	if last := len(x.free) - 1; last >= 0 {
+		id, x.free = x.free[last], x.free[:last]
+		*x.keys.at(id) = key
+	} else {
+		id = x.keys.add(key)
+	}
+	x.fresh = append(x.fresh, id)
+	return id
+}
+
+func (x *numbered[T]) added() []uint32 {
+	ids := x.fresh
+	x.fresh = x.fresh[:0]
+	return ids
+}
+
+func (x *numbered[T]) forget(id uint32) {
+	var none T
+	*x.keys.at(id) = none
+	x.free = append(x.free, id)
+}
+
+func (x *numbered[T]) len() int { return x.keys.n - len(x.free) }
+
+func (x *numbered[T]) sizeBytes() int64 {
+	var one T
+	return int64(x.len())*int64(unsafe.Sizeof(one)) + 4*int64(len(x.free))
+}
+
+func (x *numbered[T]) reset() {
+	x.keys.reset()
+	x.free, x.fresh = nil, nil
+}
+
 // anyIndex is the index of all types but strings.
 type anyIndex[K comparable] struct {
 	cells
+	numbered[K]
 	seed maphash.Seed
-	keys paged[K]
 }
 
 func newAnyIndex[K comparable]() *anyIndex[K] {
@@ -118,7 +201,7 @@ func (x *anyIndex[K]) find(keys []K, ids []uint32) {
 			if x.full() {
 				x.grow()
 			}
-			id = x.keys.add(key)
+			id = x.number(key)
 			x.put(hash, id)
 		}
 		ids[i] = id
@@ -141,11 +224,17 @@ func (x *anyIndex[K]) search(key K, hash uint32) (uint32, bool) {
 }
 
 func (x *anyIndex[K]) key(id uint32, _ *Cutter) K { return *x.keys.at(id) }
-func (x *anyIndex[K]) len() int                   { return x.keys.n }
 
-func (x *anyIndex[K]) sizeBytes() int64 { return int64(len(x.cell))*8 + x.keys.sizeBytes() }
+func (x *anyIndex[K]) remove(id uint32) {
+	x.drop(uint32(maphash.Comparable(x.seed, *x.keys.at(id))>>32), id)
+	x.forget(id)
+}
+
+func (x *anyIndex[K]) sizeBytes() int64 { return int64(len(x.cell))*8 + x.numbered.sizeBytes() }
+
+func (x *anyIndex[K]) trim() { x.shrink() }
 
 func (x *anyIndex[K]) reset() {
 	x.cells.reset()
-	x.keys.reset()
+	x.numbered.reset()
 }

@@ -13,9 +13,9 @@ import (
 // lies in its two words; a longer one in the arena, to which the words point.
 type stringIndex struct {
 	cells
+	numbered[stringKey]
 	seed   maphash.Seed
 	s0, s1 uint64 // secrets of the hash of short keys
-	keys   paged[stringKey]
 	arena  arena
 	probes [chunk]probe
 }
@@ -92,7 +92,7 @@ func (x *stringIndex) slow(key string, p *probe) uint32 {
 	if len(key) > shortest {
 		kept.hi |= x.arena.add(key) + 1
 	}
-	id := x.keys.add(kept)
+	id := x.number(kept)
 	x.put(p.hash, id)
 	return id
 }
@@ -128,8 +128,38 @@ func (x *stringIndex) probe(key string) probe {
 		}
 	}
 	k := shortKey(key)
+	return probe{key: k, hash: x.hashShort(k)}
+}
+
+func (x *stringIndex) hashShort(k stringKey) uint32 {
 	hi, lo := bits.Mul64(k.lo^x.s0, k.hi^x.s1)
-	return probe{key: k, hash: uint32((hi ^ lo) >> 32)}
+	return uint32((hi ^ lo) >> 32)
+}
+
+func (x *stringIndex) remove(id uint32) {
+	k := x.keys.at(id)
+	if k.hi>>56 == longMark {
+		x.drop(uint32(maphash.String(x.seed, x.long(k))>>32), id)
+		x.arena.live -= int64(k.lo)
+	} else {
+		x.drop(x.hashShort(*k), id)
+	}
+	x.forget(id)
+}
+
+// trim also moves long keys together when half of the arena is of removed ones.
+func (x *stringIndex) trim() {
+	x.shrink()
+	if x.arena.live*2 > x.arena.size || x.arena.size <= arenaBlock {
+		return
+	}
+	var moved arena
+	for id := range uint32(x.keys.n) {
+		if k := x.keys.at(id); k.hi>>56 == longMark {
+			k.hi = longMark<<56 | moved.add(x.long(k)) + 1
+		}
+	}
+	x.arena = moved
 }
 
 // shortKey packs up to 15 bytes and their number.
@@ -167,22 +197,21 @@ func (x *stringIndex) long(k *stringKey) string {
 	return x.arena.view(k.hi&^(longMark<<56)-1, int(k.lo))
 }
 
-func (x *stringIndex) len() int { return x.keys.n }
-
 func (x *stringIndex) sizeBytes() int64 {
-	return int64(len(x.cell))*8 + x.keys.sizeBytes() + x.arena.sizeBytes()
+	return int64(len(x.cell))*8 + x.numbered.sizeBytes() + x.arena.live
 }
 
 func (x *stringIndex) reset() {
 	x.cells.reset()
-	x.keys.reset()
+	x.numbered.reset()
 	x.arena = arena{}
 }
 
 // arena keeps the bytes of long keys, in blocks.
 type arena struct {
 	blocks [][]byte
-	size   int64
+	size   int64 // of the blocks
+	live   int64 // of the keys that were not removed
 }
 
 const arenaBlock = 16 << 10
@@ -196,6 +225,7 @@ func (a *arena) add(key string) uint64 {
 		a.size += int64(cap(block))
 		last++
 	}
+	a.live += int64(len(key))
 	at := len(a.blocks[last])
 	a.blocks[last] = append(a.blocks[last], key...)
 	return uint64(last)<<24 | uint64(at)
@@ -207,5 +237,3 @@ func (a *arena) view(place uint64, n int) string {
 	block := a.blocks[place>>24]
 	return unsafe.String(&block[place&(1<<24-1)], n)
 }
-
-func (a *arena) sizeBytes() int64 { return a.size }

@@ -89,7 +89,7 @@ func newKeyed[K comparable, A any](s Spec[K, A], prefix []byte, complete bool) *
 // likely to have them again, unless there are many more keys than it has used.
 // It is for a table without a Backing that is empty after each transaction.
 func (t *Keyed[K, A]) Reset() {
-	crowded := t.rows.n > 8*len(t.open)+1024
+	crowded := t.Len() > 8*len(t.open)+1024
 	t.Abort()
 	if crowded {
 		t.keys.reset()
@@ -101,30 +101,38 @@ func (t *Keyed[K, A]) Reset() {
 func (t *Keyed[K, A]) Name() string { return t.spec.Name }
 
 // Len is the number of keys in memory, new ones of the open transaction included.
-func (t *Keyed[K, A]) Len() int { return t.rows.n }
+func (t *Keyed[K, A]) Len() int { return t.keys.len() }
 
 // Rows sets ids[i] to the row of keys[i], which it makes or reads from disk when
 // it is not in memory. A row's number holds until the next Evict.
 func (t *Keyed[K, A]) Rows(keys []K, ids []uint32) error {
 	t.keys.find(keys, ids)
-	if t.keys.len() == t.rows.n {
+	added := t.keys.added()
+	t.makeRows(added)
+	if t.complete {
 		return nil
 	}
-	return t.load()
-}
-
-// load makes rows for the keys that the index has newly seen.
-func (t *Keyed[K, A]) load() error {
-	for t.rows.n < t.keys.len() {
-		id := t.rows.add(row[A]{open: -1, used: t.age})
-		if t.complete {
-			continue
-		}
+	for i, id := range added {
 		if err := t.read(id); err != nil {
+			// What was not read is not known to be absent: it is asked for again.
+			for _, unread := range added[i:] {
+				t.keys.remove(unread)
+			}
 			return err
 		}
 	}
 	return nil
+}
+
+// makeRows makes empty rows for numbers that the index has given out.
+func (t *Keyed[K, A]) makeRows(added []uint32) {
+	for _, id := range added {
+		if empty := (row[A]{open: -1, used: t.age}); id < uint32(t.rows.n) {
+			*t.rows.at(id) = empty
+		} else {
+			t.rows.add(empty)
+		}
+	}
 }
 
 func (t *Keyed[K, A]) read(id uint32) error {

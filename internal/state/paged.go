@@ -1,7 +1,5 @@
 package state
 
-import "unsafe"
-
 // paged is a list that grows without moving: pages of 4096 elements. The first
 // page grows like a slice, for most windows hold few keys.
 type paged[T any] struct {
@@ -43,12 +41,4 @@ func (p *paged[T]) reset() {
 	p.pages[0] = p.pages[0][:0]
 	clear(p.pages[1:])
 	p.pages = p.pages[:1]
-}
-
-func (p *paged[T]) sizeBytes() (n int64) {
-	var one T
-	for _, page := range p.pages {
-		n += int64(cap(page))
-	}
-	return n * int64(unsafe.Sizeof(one))
 }
