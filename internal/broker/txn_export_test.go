@@ -116,3 +116,24 @@ func (b *Broker) ForgetTransactionalID(t testing.TB, id string) {
 		t.Fatal(err)
 	}
 }
+
+// SmallSegments makes what is written to the broker's own topics compactable soon.
+func (b *Broker) SmallSegments() {
+	for _, l := range b.store.Logs() {
+		if reservedName(string(l.TP().Topic)) {
+			cfg := l.Config()
+			cfg.SegmentBytes, cfg.MinCleanableDirtyRatio = 1024, 0.01
+			l.SetConfig(cfg)
+		}
+	}
+}
+
+// OwnTopicBytes is the size of the broker's own topics.
+func (b *Broker) OwnTopicBytes() (size int64) {
+	for _, l := range b.store.Logs() {
+		if reservedName(string(l.TP().Topic)) {
+			size += l.SizeBytes()
+		}
+	}
+	return size
+}

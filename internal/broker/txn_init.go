@@ -49,11 +49,19 @@ func (x *txns) initialize(ctx context.Context, req *kmsg.InitProducerIDRequest) 
 	case r.TimeoutMs <= 0 || int64(r.TimeoutMs) > maxTransactionTimeout.Milliseconds():
 		return txn.Producer{}, txn.ErrTimeout
 	}
-	lt, err := x.findOrCreate(*req.TransactionalID)
-	if err != nil {
-		return txn.Producer{}, err
+	for {
+		lt, err := x.findOrCreate(*req.TransactionalID)
+		if err != nil {
+			return txn.Producer{}, err
+		}
+		p, err := x.initializeAt(ctx, lt, r)
+		if err != errIDGone { // it expired just now: this makes it anew
+			return p, err
+		}
 	}
-	var answer txn.Producer
+}
+
+func (x *txns) initializeAt(ctx context.Context, lt *liveTxn, r txn.InitRequest) (answer txn.Producer, err error) {
 	w, err := lt.do(ctx, func() error {
 		if err := lt.freshen(&r.FreshID); err != nil {
 			return err
