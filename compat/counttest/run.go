@@ -21,8 +21,8 @@ type Options struct {
 	// Cycles is how often something is killed or paused. Until also ends the run.
 	Cycles int
 	Until  time.Time
-	Seed    uint64
-	Log     io.Writer // one line now and then; nil for none
+	Seed   uint64
+	Log    io.Writer // one line now and then; nil for none
 }
 
 // Report says what a run did.

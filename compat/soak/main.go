@@ -1,6 +1,7 @@
 // Command soak is the long run: damaged frames, then kill -9 cycles of records,
-// transactions and the count in turn until the time is over, beside a broker under steady load whose memory, descriptors and
-// threads must stay flat. It ends with the first broken promise.
+// transactions and the count in turn until the time is over, beside a broker
+// under steady load whose memory, descriptors and threads must stay flat. It ends
+// with the first broken promise.
 //
 //	DURATION  how long in all (8h)
 //	FRAMES    damaged frames, of which at most a third of the time is spent (5000000)
@@ -80,7 +81,7 @@ func soak(ctx context.Context, o target.Options, duration time.Duration, count i
 // transactions, then the count.
 func kills(ctx context.Context, o target.Options, until time.Time, seed uint64) error {
 	for run := seed; time.Now().Before(until); run++ {
-		for _, test := range []func(context.Context, target.Options, time.Time, uint64) error{records, transactions, count} {
+		for _, test := range []func(context.Context, target.Options, time.Time, uint64) error{records, transactions, clicks} {
 			if err := test(ctx, o, until, run); err != nil {
 				return err
 			}
@@ -112,8 +113,8 @@ func transactions(ctx context.Context, o target.Options, until time.Time, seed u
 	return err
 }
 
-// count is Millrace's own job; there is none on a Kafka.
-func count(ctx context.Context, o target.Options, until time.Time, seed uint64) error {
+// clicks is the count of Millrace's own job; there is none on a Kafka.
+func clicks(ctx context.Context, o target.Options, until time.Time, seed uint64) error {
 	if o.Kind == target.Kafka {
 		return nil
 	}
