@@ -65,6 +65,9 @@ type Session struct {
 	session SessionConfig
 	peers   *balancer
 
+	sending context.Context // of every record
+	abandon context.CancelFunc
+
 	columns []Columns // reused between polls
 
 	mu struct {
@@ -100,6 +103,7 @@ const (
 func NewSession(c Config, s SessionConfig) (*Session, error) {
 	c, s = c.withDefaults(), s.withDefaults()
 	session := &Session{config: c, session: s, peers: newBalancer(s)}
+	session.sending, session.abandon = context.WithCancel(context.Background())
 	security, err := c.Security.options()
 	if err != nil {
 		return nil, fmt.Errorf("client settings: %w", err)
@@ -189,6 +193,7 @@ const maxBufferedInTxn = 200_000
 // open transaction must be ended before, or the next session does it. A group
 // that cannot be reached learns of it by silence.
 func (s *Session) Close() {
+	s.abandon()
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	if s.session.InstanceID == "" {
@@ -196,6 +201,11 @@ func (s *Session) Close() {
 	}
 	s.client.CloseAllowingRebalance()
 }
+
+// Abandon fails all records that are not acknowledged yet, and with them the
+// open transaction: a Send that waits for room returns. For when there is no
+// more time to wait for the brokers. From any goroutine.
+func (s *Session) Abandon() { s.abandon() }
 
 // leaveTimeout bounds how long a clean stop waits for the group.
 const leaveTimeout = time.Second

@@ -64,7 +64,7 @@ func (l *Lane) Send(key, value []byte, at record.Timestamp, headers []record.Hea
 			r.Headers[i] = kgo.RecordHeader(h)
 		}
 	}
-	s.session.client.Produce(context.Background(), r, l.settled)
+	s.session.client.Produce(s.session.sending, r, l.settled)
 }
 
 // Next is the offset behind the lane's last acknowledged record, or 0 before

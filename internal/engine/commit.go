@@ -24,13 +24,16 @@ func (in *instance) commit(ctx context.Context) error {
 	began := in.options.Now()
 	tasks := in.participants()
 	if err := in.each(tasks, (*task).prepare); err != nil {
+		if in.damaged(err) {
+			return in.dropSpoiled(ctx)
+		}
 		return in.giveUp(err)
 	}
 	in.options.faults.reach(afterPrepare)
 	if in.options.faults.flushOpen {
 		in.leak(tasks)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.patience())
+	ctx, cancel := in.patiently(ctx)
 	defer cancel()
 	if err := in.waiting(func() error { return in.session.Flush(ctx) }); err != nil {
 		return err
@@ -68,9 +71,33 @@ func (in *instance) commit(ctx context.Context) error {
 	return in.afterCommit(now)
 }
 
-// patience is how long a commit may take before the session is given up: longer
-// than the brokers wait, so that they have decided by then.
-func (in *instance) patience() time.Duration { return 2 * in.options.TransactionTimeout }
+// patiently is a context for ending a transaction. It outlives ctx by the
+// StopTimeout, so that a stop does not spoil what is nearly done, and ends after
+// twice the transaction timeout: by then the brokers have decided, and the
+// session is given up.
+func (in *instance) patiently(ctx context.Context) (context.Context, context.CancelFunc) {
+	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*in.options.TransactionTimeout)
+	unhurry := context.AfterFunc(ctx, func() { time.AfterFunc(in.options.StopTimeout, cancel) })
+	return patient, func() {
+		unhurry()
+		cancel()
+	}
+}
+
+// hurry gives up what is still on its way to the brokers when a stop has taken
+// its time: a step may wait for room to send.
+func (in *instance) hurry(ctx context.Context, ended <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-ended:
+		return
+	}
+	select {
+	case <-time.After(in.options.StopTimeout):
+		in.session.Abandon()
+	case <-ended:
+	}
+}
 
 // participants are the tasks that have something in the open transaction.
 func (in *instance) participants() []*task {
@@ -189,10 +216,10 @@ func (in *instance) unitsOf(p phase) []*unit {
 // lastCommit ends a session cleanly: it commits what is open, if anything is,
 // and brings the disk up to date. Both may fail: the next start finds out.
 func (in *instance) lastCommit() error {
-	ctx, cancel := context.WithTimeout(context.Background(), in.options.StopTimeout)
-	defer cancel()
+	ending, cancel := context.WithCancel(context.Background())
+	cancel() // what is left is the StopTimeout
 	if len(in.participants()) > 0 {
-		if err := in.commit(ctx); err != nil {
+		if err := in.commit(ending); err != nil {
 			return err
 		}
 	}

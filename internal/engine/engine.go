@@ -142,9 +142,12 @@ func (e *Engine) session(ctx context.Context, db *store.DB) error {
 		limits:  e.options.limits(),
 		started: make(chan startResult, 64),
 	}
+	ended := make(chan struct{})
+	in.starters.Go(func() { in.hurry(ctx, ended) })
 	e.tables.Lock()
 	e.tables.of = in
 	err = in.run(ctx)
+	close(ended)
 	e.tables.of = nil
 	e.tables.Unlock()
 	end()

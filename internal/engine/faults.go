@@ -12,7 +12,6 @@ type faults struct {
 	flushOpen       bool // open values reach the disk (KAFKA-20685)
 	restoreOneShort bool // a restore stops one record early
 	readEndFirst    bool // the end of the changelog is asked for before the offsets
-	positionAhead   bool // the position reaches the disk before the entries
 }
 
 func (f *faults) reach(p point) {

@@ -98,13 +98,13 @@ func (in *instance) run(ctx context.Context) error {
 			}
 		}
 		if in.spoiled != nil {
-			if err := in.dropSpoiled(ctx); err != nil {
-				return err
-			}
 			continue // what was polled is read again
 		}
 		if err := in.process(columns); err != nil {
-			return in.giveUp(err)
+			if !in.damaged(err) {
+				return in.giveUp(err)
+			}
+			continue // the next round drops what is open
 		}
 		if err := in.tick(); err != nil {
 			return in.giveUp(err)
@@ -136,6 +136,29 @@ func (in *instance) giveUp(why error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), in.options.StopTimeout)
 	defer cancel()
 	return errors.Join(why, in.waiting(func() error { return in.session.Abort(ctx) }))
+}
+
+// damaged takes a store that the disk does not give back as it was: its entries
+// are dropped, its unit restored from the changelog, and the others go on. It
+// reports whether that is what err is about.
+func (in *instance) damaged(err error) bool {
+	damage, ok := errors.AsType[*store.DamageError](err)
+	if !ok {
+		return false
+	}
+	for _, u := range in.unitsOf(runningPhase) {
+		for _, t := range u.tasks {
+			for _, s := range t.stores {
+				if t.p == damage.Partition && s.spec.Name == damage.Store && s.part.Clear() == nil {
+					in.options.Logger.Error("state on disk is damaged: it is dropped and restored from the changelog", "job", in.options.Plan.App, "err", damage)
+					in.spoiled = err
+					in.restart(u)
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // process hands columns to their tasks and steps them.
@@ -332,7 +355,7 @@ func (in *instance) fail(u *unit, err error) {
 
 // dropSpoiled aborts the open transaction and goes on without what spoiled it.
 func (in *instance) dropSpoiled(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.patience())
+	ctx, cancel := in.patiently(ctx)
 	defer cancel()
 	why := in.spoiled
 	in.spoiled = nil

@@ -19,7 +19,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"millrace/internal/state"
+	"millrace/internal/store"
 	"millrace/internal/topology"
+	"millrace/record"
 )
 
 // The tests of this file are what others fell over, one by one. Where a rule is
@@ -427,4 +430,80 @@ func (w *world) fence(ctx context.Context, id string) error {
 		return err
 	}
 	return kerr.ErrorForCode(answer.ErrorCode)
+}
+
+// A stop does not wait for brokers that are away, with work open or without; a
+// job that is not stopped waits, and goes on when they are back.
+func TestBrokersAreAway(t *testing.T) {
+	inWorld(t, keyedPlan("app"), 2, func(w *world) {
+		a := w.node("a").start()
+		w.feed(20)
+		w.mustCatchUp()
+		a.faults.at = nil
+		for _, away := range []time.Duration{5 * time.Second, 10 * time.Minute} {
+			a.engine.options.faults.at = once(afterPrepare, a.network.cut)
+			w.feed(20)
+			time.Sleep(away)
+			a.network.mend()
+			w.mustCatchUp()
+		}
+		a.engine.options.faults.at = once(afterPrepare, a.network.cut)
+		w.feed(20)
+		time.Sleep(time.Second)
+		began := time.Now()
+		if err := a.leave(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("the stop took %v", took)
+		}
+		<-a.ended
+		a.network.mend()
+		a.start()
+		w.mustCatchUp()
+		w.mustBeRight()
+	})
+}
+
+// State that the disk does not give back while the job runs is dropped and
+// restored; nothing else stops.
+func TestDamageWhileRunningIsMended(t *testing.T) {
+	plan := keyedPlan("app")
+	folds := plan.Subs[0].NewTask
+	var broken atomic.Bool
+	plan.Subs[0].NewTask = func(cfg topology.TaskConfig) (topology.Task, error) {
+		cfg.Backings[0] = rotten{cfg.Backings[0], &broken, cfg.Partition}
+		return folds(cfg)
+	}
+	inWorld(t, plan, 2, func(w *world) {
+		a := w.node("a").start()
+		w.feed(40)
+		w.mustCatchUp()
+		if err := a.leave(); err != nil {
+			t.Fatal(err)
+		}
+		<-a.ended
+		a.start() // with cold tables
+		broken.Store(true)
+		w.feed(40)
+		w.mustCatchUp()
+		w.mustBeRight()
+		if broken.Load() {
+			t.Error("the damaged part was never read")
+		}
+	})
+}
+
+// rotten is a disk of which one read fails.
+type rotten struct {
+	state.Backing
+	broken *atomic.Bool
+	p      record.Partition
+}
+
+func (r rotten) Get(key []byte) ([]byte, bool, error) {
+	if r.p == 1 && r.broken.CompareAndSwap(true, false) {
+		return nil, false, &store.DamageError{Store: "folds", Partition: r.p, Err: errors.New("a checksum is wrong")}
+	}
+	return r.Backing.Get(key)
 }

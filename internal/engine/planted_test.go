@@ -15,7 +15,6 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 		"an unknown outcome is taken for a commit": func(f *faults) { f.guessCommitted = true },
 		"open values reach the disk":               func(f *faults) { f.flushOpen = true },
 		"a restore stops one record early":         func(f *faults) { f.restoreOneShort = true },
-		"the position reaches the disk first":      func(f *faults) { f.positionAhead = true },
 	}
 	const seeds = 120
 	for name, plant := range bugs {

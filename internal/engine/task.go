@@ -180,13 +180,6 @@ func (t *task) flush(db *store.DB, now time.Time) error {
 	}
 	f := db.NewFlush()
 	for _, s := range t.stores {
-		if t.options.faults.positionAhead {
-			ahead := db.NewFlush()
-			ahead.SetPosition(s.part, t.position(s, now))
-			_ = ahead.Apply()
-			_ = db.Persist()
-			t.options.faults.reach(beforeFlush)
-		}
 		if err := s.table.Flush(f.To(s.part)); err != nil {
 			f.Drop()
 			return fmt.Errorf("%v: flush state %q: %w", t, s.spec.Name, err)

@@ -239,35 +239,68 @@ func TestDamagedDatabaseIsSetAside(t *testing.T) {
 func TestCrashLeavesACommittedPrefix(t *testing.T) {
 	behind, survived := 0, 0
 	for seed := range uint64(150) {
-		rng := rand.New(rand.NewPCG(seed, 1))
-		fs := vfs.NewCrashableMem()
-		d := openAt(t, fs)
-		parts := []*Part{partOf(t, d, "a", 0), partOf(t, d, "b", 0)}
-		flushes := rng.IntN(30)
-		for i := range flushes {
-			f := d.NewFlush()
-			for _, p := range parts {
-				for range 20 {
-					f.To(p).Put(fmt.Appendf(nil, "%d", rng.IntN(50)), fmt.Appendf(nil, "%d", i+1))
-				}
-				f.To(p).Put([]byte("newest"), fmt.Appendf(nil, "%d", i+1))
-				f.SetPosition(p, Position{Next: record.Offset(i + 1)})
-			}
-			must(t, f.Apply())
-			if rng.IntN(4) == 0 {
-				must(t, d.Persist())
-			}
+		after, flushes := crashBetweenFlushes(t, seed, false)
+		next, wrong := checkPrefix(t, seed, after)
+		for _, difference := range wrong {
+			t.Error(difference)
 		}
-		after := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
-		must(t, d.Close())
-		survived += checkPrefix(t, seed, after, flushes, &behind)
+		if next < flushes {
+			behind++
+		}
+		survived += next
 	}
 	if behind == 0 || survived == 0 {
 		t.Errorf("%d runs lost something and %d kept something: the crash is not at work", behind, survived)
 	}
 }
 
-func checkPrefix(t *testing.T, seed uint64, fs vfs.FS, flushes int, behind *int) (survived int) {
+// TestPositionsApartAreNoticed plants the bug that the one batch is for.
+func TestPositionsApartAreNoticed(t *testing.T) {
+	for seed := range uint64(150) {
+		after, _ := crashBetweenFlushes(t, seed, true)
+		if _, wrong := checkPrefix(t, seed, after); len(wrong) > 0 {
+			return
+		}
+	}
+	t.Error("positions that reach the disk before the entries were not noticed")
+}
+
+// crashBetweenFlushes writes the number of each flush to two parts, as entry
+// and as position, and cuts the power. With apart the positions go first.
+func crashBetweenFlushes(t *testing.T, seed uint64, apart bool) (after vfs.FS, flushes int) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(seed, 1))
+	fs := vfs.NewCrashableMem()
+	d := openAt(t, fs)
+	parts := []*Part{partOf(t, d, "a", 0), partOf(t, d, "b", 0)}
+	flushes = rng.IntN(30)
+	for i := range flushes {
+		f := d.NewFlush()
+		for _, p := range parts {
+			f.SetPosition(p, Position{Next: record.Offset(i + 1)})
+		}
+		if apart {
+			must(t, f.Apply())
+			must(t, d.Persist())
+			f = d.NewFlush()
+		}
+		for _, p := range parts {
+			for range 20 {
+				f.To(p).Put(fmt.Appendf(nil, "%d", rng.IntN(50)), fmt.Appendf(nil, "%d", i+1))
+			}
+			f.To(p).Put([]byte("newest"), fmt.Appendf(nil, "%d", i+1))
+		}
+		must(t, f.Apply())
+		if rng.IntN(4) == 0 {
+			must(t, d.Persist())
+		}
+	}
+	after = fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
+	must(t, d.Close())
+	return after, flushes
+}
+
+func checkPrefix(t *testing.T, seed uint64, fs vfs.FS) (next int, wrong []string) {
 	t.Helper()
 	d := openAt(t, fs)
 	var positions []record.Offset
@@ -278,18 +311,15 @@ func checkPrefix(t *testing.T, seed uint64, fs vfs.FS, flushes int, behind *int)
 		positions = append(positions, position.Next)
 		got := entries(t, p)
 		if newest := got["newest"]; position.Next > 0 && newest != fmt.Sprint(position.Next) {
-			t.Errorf("seed %d: store %s says flush %s at position %d", seed, name, newest, position.Next)
+			wrong = append(wrong, fmt.Sprintf("seed %d: store %s says flush %s at position %d", seed, name, newest, position.Next))
 		}
 		if position.Next == 0 && len(got) > 0 {
-			t.Errorf("seed %d: store %s has %d entries and no position", seed, name, len(got))
+			wrong = append(wrong, fmt.Sprintf("seed %d: store %s has %d entries and no position", seed, name, len(got)))
 		}
 	}
 	if positions[0] != positions[1] {
-		t.Errorf("seed %d: one flush, two positions: %v", seed, positions)
-	}
-	if int(positions[0]) < flushes {
-		*behind++
+		wrong = append(wrong, fmt.Sprintf("seed %d: one flush, two positions: %v", seed, positions))
 	}
 	must(t, d.Close())
-	return int(positions[0])
+	return int(positions[0]), wrong
 }
