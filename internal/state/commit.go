@@ -19,7 +19,7 @@ func (t *Keyed[K, A]) Changes(yield func(key, value []byte)) error {
 			return fmt.Errorf("store %q: encode an accumulator: %w", t.spec.Name, err)
 		}
 		both = buf.End(both)
-		t.resize(t.rows.at(o.row), len(both)-len(key))
+		t.resize(o.row, len(both)-len(key))
 		yield(both[:len(key):len(key)], both[len(key):])
 	}
 	return nil
@@ -154,6 +154,6 @@ func (t *Keyed[K, A]) DirtyBytes() int64 {
 // CacheBytes implements [Table].
 func (t *Keyed[K, A]) CacheBytes() int64 {
 	var r row[A]
-	return t.keys.sizeBytes() + int64(t.Len())*int64(unsafe.Sizeof(r)) + t.OpenBytes() + t.extra +
+	return t.keys.sizeBytes() + int64(t.Len())*int64(unsafe.Sizeof(r)) + t.OpenBytes() + t.extra + 4*int64(len(t.sizes)) +
 		4*int64(cap(t.dirty)+cap(t.flushing))
 }

@@ -53,10 +53,10 @@ func (t *Keyed[K, A]) trim() {
 func (r *row[A]) evictable() bool { return r.open < 0 && r.state == exists|onDisk }
 
 // ageClass is the order of magnitude of the number of commits since a row's use.
-func (t *Keyed[K, A]) ageClass(r *row[A]) int { return bits.Len32(t.age - r.used) }
+func (t *Keyed[K, A]) ageClass(r *row[A]) int { return bits.Len16(t.age - r.used) }
 
 // ages counts the rows that can be evicted, by their age.
-func (t *Keyed[K, A]) ages() (classes [33]int64, clean int64) {
+func (t *Keyed[K, A]) ages() (classes [17]int64, clean int64) {
 	for id := range uint32(t.rows.n) {
 		if r := t.rows.at(id); r.evictable() {
 			classes[t.ageClass(r)]++
@@ -68,6 +68,6 @@ func (t *Keyed[K, A]) ages() (classes [33]int64, clean int64) {
 
 func (t *Keyed[K, A]) evict(id uint32, r *row[A]) {
 	t.keys.remove(id)
-	t.extra -= int64(r.size)
+	t.resize(id, 0)
 	*r = row[A]{open: -1}
 }

@@ -3,7 +3,7 @@ package state
 import (
 	"errors"
 	"fmt"
-	"unsafe"
+	"reflect"
 
 	"millrace/codec"
 	"millrace/record"
@@ -44,9 +44,11 @@ type Keyed[K comparable, A any] struct {
 	// complete says that every key of the store is in memory, so that an unknown
 	// key is a new one without a look at the disk.
 	complete bool
+	pointing bool // accumulators hold memory behind pointers
 
-	age     uint32 // counts commits: when a row was last used
-	extra   int64  // bytes behind the accumulators' pointers, as estimated by their encoding
+	age     uint16   // counts commits, and wraps: when a row was last used
+	sizes   []uint32 // per row, the bytes of its encoded accumulator; nil for one that points nowhere
+	extra   int64    // their sum
 	scratch []byte
 	cut     Cutter // of keys that are given out
 }
@@ -61,9 +63,8 @@ type Open[K comparable, A any] struct {
 // row is what is known of one key.
 type row[A any] struct {
 	committed A
-	open      int32 // index into Keyed.open, -1 none
-	used      uint32
-	size      uint32 // bytes of the encoded accumulator
+	open      int32  // index into Keyed.open, -1 none
+	used      uint16 // Keyed.age at the last change
 	state     rowState
 }
 
@@ -82,7 +83,10 @@ func NewKeyed[K comparable, A any](s Spec[K, A]) *Keyed[K, A] {
 }
 
 func newKeyed[K comparable, A any](s Spec[K, A], prefix []byte, complete bool) *Keyed[K, A] {
-	return &Keyed[K, A]{spec: s, prefix: prefix, keys: newIndex[K](), complete: complete}
+	return &Keyed[K, A]{
+		spec: s, prefix: prefix, keys: newIndex[K](),
+		complete: complete, pointing: pointsSomewhere(reflect.TypeFor[A]()),
+	}
 }
 
 // Reset drops the open values. Their keys stay known, for the next transaction is
@@ -94,6 +98,7 @@ func (t *Keyed[K, A]) Reset() {
 	if crowded {
 		t.keys.reset()
 		t.rows.reset()
+		t.sizes, t.extra = nil, 0
 	}
 }
 
@@ -157,7 +162,7 @@ func (t *Keyed[K, A]) set(id uint32, value []byte, s rowState) error {
 	r := t.rows.at(id)
 	r.committed = v
 	r.state |= s
-	t.resize(r, len(value))
+	t.resize(id, len(value))
 	return nil
 }
 
@@ -217,13 +222,33 @@ func (t *Keyed[K, A]) Opened(i int) (K, *Open[K, A]) {
 	return t.keys.key(o.row, &t.cut), o
 }
 
-// resize notes the encoded size of a row's accumulator, the measure of what it
-// holds behind pointers.
-func (t *Keyed[K, A]) resize(r *row[A], size int) {
-	var v A
-	if size <= int(unsafe.Sizeof(v)) {
-		size = 0
+// resize notes the encoded size of a row's accumulator: the measure of what it
+// holds behind pointers, where it can hold anything there.
+func (t *Keyed[K, A]) resize(id uint32, size int) {
+	if !t.pointing {
+		return
 	}
-	t.extra += int64(size) - int64(r.size)
-	r.size = uint32(size)
+	for len(t.sizes) <= int(id) {
+		t.sizes = append(t.sizes, 0)
+	}
+	t.extra += int64(size) - int64(t.sizes[id])
+	t.sizes[id] = uint32(size)
+}
+
+// pointsSomewhere says that values of a type hold memory beside their own.
+func pointsSomewhere(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Array:
+		return pointsSomewhere(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if pointsSomewhere(t.Field(i).Type) {
+				return true
+			}
+		}
+		return false
+	case reflect.String, reflect.Pointer, reflect.Map, reflect.Slice, reflect.Interface, reflect.Chan, reflect.Func, reflect.UnsafePointer:
+		return true
+	}
+	return false
 }

@@ -485,12 +485,12 @@ func BenchmarkProbe(b *testing.B) {
 					batch[i] = append(batch[i], keys[rng.IntN(n)])
 				}
 			}
-			b.ReportMetric(float64(table.CacheBytes())/float64(n), "B/key")
 			runtime.GC()
 			b.ReportAllocs()
 			b.ResetTimer()
 			start, records := cpu(), 0
 			defer func() { b.ReportMetric(float64((cpu()-start).Nanoseconds())/float64(records), "cpu-ns/record") }()
+			defer func() { b.ReportMetric(float64(table.CacheBytes())/float64(n), "B/key") }()
 			for at := 0; at < b.N; at += 1024 {
 				records += 1024
 				if err := table.Rows(batch[at>>10&63], ids); err != nil {
