@@ -65,7 +65,7 @@ func (in *instance) commit(ctx context.Context) error {
 	}
 	now := in.options.Now()
 	in.limits = in.limits.adapt(*in.options, now.Sub(began))
-	in.engine.metrics.committed(in.open.records, now.Sub(began))
+	in.engine.metrics.committed(in.open, now, now.Sub(began))
 	in.open = opened{}
 	in.engine.committed(now)
 	return in.afterCommit(now)

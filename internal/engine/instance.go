@@ -180,6 +180,9 @@ func (in *instance) process(columns []client.Columns) error {
 		}
 		if n := len(c.Offsets); n > 0 {
 			in.open.records += int64(n)
+			if first := c.Timestamps[0]; first > 0 && (in.open.oldest == 0 || first < in.open.oldest) {
+				in.open.oldest = first
+			}
 			if in.open.first.IsZero() {
 				in.open.first = in.options.Now()
 				in.options.faults.reach(beforeProduce)

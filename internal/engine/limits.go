@@ -1,6 +1,10 @@
 package engine
 
-import "time"
+import (
+	"time"
+
+	"millrace/record"
+)
 
 // limits say when an open transaction must end.
 type limits struct {
@@ -19,6 +23,7 @@ type opened struct {
 	bytes   int64
 	keys    int
 	sent    int64
+	oldest  record.Timestamp // of a record that was taken; 0: none has one
 }
 
 // due reports whether it is time to commit. A transaction without a record or a

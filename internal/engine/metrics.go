@@ -17,9 +17,12 @@ type metrics struct {
 	late        prometheus.Counter
 	deadLetters *prometheus.CounterVec
 	lag         prometheus.Gauge
+	misplaced   prometheus.Counter
+	endToEnd    prometheus.Histogram
 
-	lateSeen    int64 // of the tasks that run, so far added
-	lettersSeen map[string]int64
+	misplacedSeen int64
+	lateSeen      int64 // of the tasks that run, so far added
+	lettersSeen   map[string]int64
 }
 
 func newMetrics(r prometheus.Registerer, job string, e *Engine) *metrics {
@@ -37,30 +40,39 @@ func newMetrics(r prometheus.Registerer, job string, e *Engine) *metrics {
 		late:        prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_job_late_total", Help: "Records that were too late for their window.", ConstLabels: labels}),
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millrace_job_dead_letters_total", Help: "Records that a stage could not take.", ConstLabels: labels}, []string{"reason"}),
 		lag:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_job_lag_records", Help: "Records behind the committed positions, this instance.", ConstLabels: labels}),
+		misplaced:   prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_job_misplaced_total", Help: "Sampled records of keyed topics that are not in the partition of their key.", ConstLabels: labels}),
+		endToEnd: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "millrace_job_end_to_end_seconds", Help: "Time from the timestamp of a transaction's oldest record to its commit.", ConstLabels: labels,
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 18),
+		}),
 		lettersSeen: make(map[string]int64),
 	}
 	if r != nil {
-		r.MustRegister(m.records, m.commits, m.aborts, m.sessions, m.memory, m.watermark, m.late, m.deadLetters, m.lag)
+		r.MustRegister(m.records, m.commits, m.aborts, m.sessions, m.memory, m.watermark, m.late, m.deadLetters, m.lag, m.misplaced, m.endToEnd)
 	}
 	return m
 }
 
 // committed counts one commit.
-func (m *metrics) committed(records int64, took time.Duration) {
-	m.records.Add(float64(records))
+func (m *metrics) committed(o opened, now time.Time, took time.Duration) {
+	m.records.Add(float64(o.records))
 	m.commits.Observe(took.Seconds())
+	if o.oldest > 0 {
+		m.endToEnd.Observe(max(0, now.Sub(o.oldest.Time()).Seconds()))
+	}
 }
 
 // observe takes over what the tasks that run here have counted. Tasks that went
 // away took their counts along: sums that fell are a new start.
 func (m *metrics) observe(tasks []TaskStatus) {
-	var late, lag int64
+	var late, lag, misplaced int64
 	letters := make(map[string]int64)
 	lowest := float64(-1)
 	for _, t := range tasks {
 		lag += t.Lag
 		for _, s := range t.Stats {
 			late += s.Late
+			misplaced += s.Misplaced
 			for refusal, n := range s.DeadLetters {
 				letters[refusal.Reason] += n
 			}
@@ -75,6 +87,8 @@ func (m *metrics) observe(tasks []TaskStatus) {
 	}
 	m.late.Add(float64(max(0, late-m.lateSeen)))
 	m.lateSeen = late
+	m.misplaced.Add(float64(max(0, misplaced-m.misplacedSeen)))
+	m.misplacedSeen = misplaced
 	for reason, n := range letters {
 		m.deadLetters.WithLabelValues(reason).Add(float64(max(0, n-m.lettersSeen[reason])))
 		m.lettersSeen[reason] = n
