@@ -136,10 +136,11 @@ func (t *Keyed[K, A]) Restore(key, value []byte) error {
 	return nil
 }
 
-// OpenBytes implements [Table].
+// OpenBytes implements [Table]. Room that an earlier transaction has left is not
+// counted: else a large one would make the next ones look large.
 func (t *Keyed[K, A]) OpenBytes() int64 {
 	var o Open[K, A]
-	return int64(cap(t.open)) * int64(unsafe.Sizeof(o))
+	return int64(len(t.open)) * int64(unsafe.Sizeof(o))
 }
 
 // DirtyBytes implements [Table].
@@ -154,6 +155,7 @@ func (t *Keyed[K, A]) DirtyBytes() int64 {
 // CacheBytes implements [Table].
 func (t *Keyed[K, A]) CacheBytes() int64 {
 	var r row[A]
-	return t.keys.sizeBytes() + int64(t.Len())*int64(unsafe.Sizeof(r)) + t.OpenBytes() + t.extra + 4*int64(len(t.sizes)) +
+	var o Open[K, A]
+	return t.keys.sizeBytes() + int64(t.Len())*int64(unsafe.Sizeof(r)) + int64(cap(t.open))*int64(unsafe.Sizeof(o)) + t.extra + 4*int64(len(t.sizes)) +
 		4*int64(cap(t.dirty)+cap(t.flushing))
 }

@@ -108,8 +108,14 @@ func partial[K, A any](cut *state.Cutter, kc codec.Codec[K], k K, ac codec.Codec
 
 func (n *preNode[K, V, A]) memory() Memory {
 	m := tableMemory(n.table)
-	m.OpenBytes = m.CacheBytes
+	m.OpenBytes = openShare(m, n.table.Len())
 	return m
+}
+
+// openShare is the memory of the open keys of a pre-aggregate. It also knows keys
+// of earlier transactions; those must not make the next one look large.
+func openShare(m Memory, keys int) int64 {
+	return m.CacheBytes * int64(m.OpenKeys) / int64(max(keys, 1))
 }
 
 func (n *preNode[K, V, A]) abort() {

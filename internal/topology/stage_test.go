@@ -322,3 +322,42 @@ func TestCompactedTopicsKnowTheirWindow(t *testing.T) {
 		}
 	}
 }
+
+// A large transaction must not make the next one look large: an engine would
+// commit for ever.
+func TestOpenMemoryEndsWithTheTransaction(t *testing.T) {
+	for name, g := range map[string]*Graph{
+		"keyed": countJob(true), "pre-aggregated": countJob(false),
+		"windowed": windowJob(false, tenSeconds, agg.Count[click](), EmitFinal),
+	} {
+		plan, err := g.Plan()
+		if err != nil {
+			t.Fatal(err)
+		}
+		task, s := newTestTask(t, &plan.Subs[0]), &sent{plan: &plan.Subs[0]}
+		var many []string
+		for i := range 3000 {
+			many = append(many, fmt.Sprintf("user-%d /", i))
+		}
+		if err := task.Process(batchOf(0, many...), s); err != nil {
+			t.Fatal(err)
+		}
+		large := task.Memory()
+		if large.OpenKeys < 3000 || large.OpenBytes < 3000*16 {
+			t.Errorf("%s: %+v with 3000 open keys", name, large)
+		}
+		if err := task.Prepare(s); err != nil {
+			t.Fatal(err)
+		}
+		task.Commit()
+		if m := task.Memory(); m.OpenKeys != 0 || m.OpenBytes != 0 {
+			t.Errorf("%s: %+v after the commit", name, m)
+		}
+		if err := task.Process(batchOf(0, "ana /"), s); err != nil {
+			t.Fatal(err)
+		}
+		if m := task.Memory(); m.OpenKeys != 1 || m.OpenBytes > large.OpenBytes/100 {
+			t.Errorf("%s: %+v with one open key", name, m)
+		}
+	}
+}

@@ -75,7 +75,11 @@ func (n *winPreNode[K, V, A]) prepare() error {
 
 func (n *winPreNode[K, V, A]) memory() Memory {
 	m := tableMemory(n.windows)
-	m.OpenBytes = m.CacheBytes
+	keys := 0
+	for _, s := range n.windows.Between(noMark, math.MaxInt64) {
+		keys += s.Len()
+	}
+	m.OpenBytes = openShare(m, keys)
 	return m
 }
 
