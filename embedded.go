@@ -68,6 +68,9 @@ func (r *running) runEmbedded(ctx context.Context, t *Topology) (err error) {
 	if r.options.Dir == "" {
 		r.options.Dir = filepath.Join(r.embedded, ".jobs", t.Plan().App)
 	}
+	if r.options.InstanceID == "" {
+		r.options.InstanceID = "embedded" // the only one: after a crash it takes its tasks back at once
+	}
 	return r.run(ctx, t)
 }
 

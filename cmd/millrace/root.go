@@ -44,7 +44,7 @@ func (a *app) rootCommand() *cobra.Command {
 		&cobra.Group{ID: "results", Title: "Results:"},
 		&cobra.Group{ID: "admin", Title: "Administration:"},
 	)
-	addTo(root, "server", a.serveCommand(), a.demoCommand())
+	addTo(root, "server", a.serveCommand(), a.runCommand(), a.demoCommand())
 	addTo(root, "data", a.produceCommand(), a.consumeCommand(), a.importCommand())
 	addTo(root, "results", a.queryCommand(), a.verifyCommand())
 	addTo(root, "admin", a.topicsCommand(), a.groupsCommand(), a.txnCommand(), a.usersCommand(), a.aclsCommand())

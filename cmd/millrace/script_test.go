@@ -45,6 +45,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve":    scriptServe,
+			"run":      scriptRun,
 			"shutdown": scriptShutdown,
 			"crash":    scriptCrash,
 			"exits":    scriptExits,
@@ -106,10 +107,18 @@ func (b *lockedBuffer) String() string {
 // waits for its ready line. MILLRACE_BROKERS and MILLRACE_HTTP then name it for
 // the client verbs.
 func scriptServe(ts *testscript.TestScript, _ bool, args []string) {
+	startServer(ts, append([]string{"serve", "--kafka-addr", ":0", "--http-addr", ":0", "--data-dir", "data"}, args...))
+}
+
+// scriptRun: run [flags]. The same for an instance without a broker.
+func scriptRun(ts *testscript.TestScript, _ bool, args []string) {
+	startServer(ts, append([]string{"run", "--http-addr", ":0"}, args...))
+}
+
+func startServer(ts *testscript.TestScript, args []string) {
 	path, err := exec.LookPath("millrace")
 	ts.Check(err)
-	defaults := []string{"serve", "--kafka-addr", ":0", "--http-addr", ":0", "--data-dir", "data"}
-	cmd := exec.Command(path, append(defaults, args...)...)
+	cmd := exec.Command(path, args...)
 	cmd.Dir = ts.Getenv("WORK")
 	cmd.Env = append(os.Environ(), "MILLRACE_BROKERS=", "MILLRACE_HTTP=")
 	talk := &lockedBuffer{}
