@@ -167,8 +167,10 @@ func (in *instance) process(columns []client.Columns) error {
 		return nil
 	}
 	var tasks []*task
+	in.open.atEnd = true
 	for i := range columns {
 		c := &columns[i]
+		in.open.atEnd = in.open.atEnd && c.AtEnd()
 		for _, s := range in.inputs[c.TopicPartition] {
 			if len(c.Offsets) > 0 && c.Offsets[0] < s.input.next {
 				return fmt.Errorf("%s was read again at offset %d although %d was next", c.TopicPartition, c.Offsets[0], s.input.next)

@@ -9,6 +9,7 @@ import (
 // limits say when an open transaction must end.
 type limits struct {
 	interval time.Duration // since its first record
+	quick    time.Duration // the same, when the inputs are read to their end and it holds few records
 	age      time.Duration // since the brokers learned of it: a share of their timeout
 	records  int64         // taken
 	bytes    int64         // held by tables in the open layer
@@ -24,6 +25,20 @@ type opened struct {
 	keys    int
 	sent    int64
 	oldest  record.Timestamp // of a record that was taken; 0: none has one
+	atEnd   bool             // the last poll has reached the end of what it read
+}
+
+// quickRecords is up to which size a transaction may be committed early: a
+// small one costs little more than the commits that it is ahead of, a large one
+// is worth waiting for, since it adds up more per changed key.
+const quickRecords = 2000
+
+// patience is how long the transaction may stay open for company.
+func (l limits) patience(o opened) time.Duration {
+	if o.atEnd && o.records <= quickRecords {
+		return l.quick
+	}
+	return l.interval
 }
 
 // due reports whether it is time to commit. A transaction without a record or a
@@ -33,7 +48,7 @@ func (l limits) due(o opened, now time.Time) bool {
 		return false
 	}
 	age := now.Sub(o.first)
-	return age >= l.interval || age >= l.age ||
+	return age >= l.patience(o) || age >= l.age ||
 		o.records >= l.records || o.bytes >= l.bytes || o.keys >= l.keys || o.sent >= l.sent
 }
 
@@ -42,7 +57,7 @@ func (l limits) wait(o opened, now time.Time) time.Duration {
 	if o.first.IsZero() {
 		return longestPoll
 	}
-	return min(longestPoll, max(0, l.interval-now.Sub(o.first)))
+	return min(longestPoll, max(0, l.patience(o)-now.Sub(o.first)))
 }
 
 // longestPoll bounds a poll, so that ticks come about once a second.
@@ -52,6 +67,7 @@ const longestPoll = time.Second
 func (o Options) limits() limits {
 	return limits{
 		interval: o.CommitInterval,
+		quick:    o.CommitInterval / 10,
 		age:      o.TransactionTimeout / 2,
 		records:  4_000_000,
 		bytes:    o.openBytes(),
@@ -69,5 +85,6 @@ const maxOpenKeys = 200_000
 // is never used up.
 func (l limits) adapt(o Options, took time.Duration) limits {
 	l.interval = min(max(o.CommitInterval, 4*took), o.TransactionTimeout/4)
+	l.quick = min(max(o.CommitInterval/10, 4*took), l.interval)
 	return l
 }

@@ -32,7 +32,9 @@ type Options struct {
 
 	// CommitInterval is the longest that a processed record waits for its commit,
 	// while commits are fast: when one takes longer than a fifth of the interval,
-	// the interval grows up to a quarter of TransactionTimeout. Default 100ms.
+	// the interval grows up to a quarter of TransactionTimeout. When there is
+	// nothing more to read and only few records wait, a tenth of it is enough.
+	// Default 100ms.
 	CommitInterval time.Duration
 	// TransactionTimeout is how long the brokers let a transaction be open; half
 	// of it forces a commit. Default 10s.

@@ -54,7 +54,7 @@ func FuzzDecodeCommit(f *testing.F) {
 
 func TestCommitIsDue(t *testing.T) {
 	start := time.Unix(1000, 0)
-	l := limits{interval: 100 * time.Millisecond, age: 5 * time.Second, records: 10, bytes: 100, keys: 5, sent: 50}
+	l := limits{interval: 100 * time.Millisecond, quick: 10 * time.Millisecond, age: 5 * time.Second, records: 10, bytes: 100, keys: 5, sent: 50}
 	for name, c := range map[string]struct {
 		open  opened
 		after time.Duration
@@ -63,6 +63,8 @@ func TestCommitIsDue(t *testing.T) {
 		"nothing in it":  {opened{}, time.Hour, false},
 		"fresh":          {opened{first: start, records: 1}, 99 * time.Millisecond, false},
 		"interval":       {opened{first: start, records: 1}, 100 * time.Millisecond, true},
+		"few, no more":   {opened{first: start, records: 1, atEnd: true}, 10 * time.Millisecond, true},
+		"few, too fresh": {opened{first: start, records: 1, atEnd: true}, 9 * time.Millisecond, false},
 		"records":        {opened{first: start, records: 10}, 0, true},
 		"memory":         {opened{first: start, records: 1, bytes: 100}, 0, true},
 		"keys":           {opened{first: start, records: 1, keys: 5}, 0, true},
