@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,8 +27,7 @@ func (c *rawConn) listTransactions(filter func(*kmsg.ListTransactionsRequest)) (
 
 // What an administrator sees of transactions, by every filter.
 func TestListAndDescribeTransactions(t *testing.T) {
-	var ahead time.Duration
-	n := serve(t, broker.Config{FS: crashfs.New(), Now: func() time.Time { return time.Now().Add(ahead) }})
+	n := serve(t, broker.Config{FS: crashfs.New()})
 	c := dial(t, n.addr)
 	c.createTopic("t", 2)
 	running, done, _ := newTxnProducer(t, n, "running", true), newTxnProducer(t, n, "done", false), newTxnProducer(t, n, "fresh", true)
@@ -137,8 +137,8 @@ func TestEndTransactionByHand(t *testing.T) {
 // transaction is older than ten seconds, and the counters tell how they ended.
 func TestTransactionMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	var ahead time.Duration
-	n := serve(t, broker.Config{FS: crashfs.New(), Registerer: reg, Now: func() time.Time { return time.Now().Add(ahead) }})
+	var ahead atomic.Int64
+	n := serve(t, broker.Config{FS: crashfs.New(), Registerer: reg, Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
 	dial(t, n.addr).createTopic("t", 2)
 	p := newTxnProducer(t, n, "id", true)
 	p.transaction("t", "x", 1, true)
@@ -150,14 +150,14 @@ func TestTransactionMetrics(t *testing.T) {
 	if got := age(); got != 0 {
 		t.Errorf("a young transaction shows as %v s old", got)
 	}
-	ahead = 12 * time.Second
+	ahead.Store(int64(12 * time.Second))
 	if got := age(); got < 11.9 || got > 40 {
 		t.Errorf("after 12 s the transaction is %v s old", got)
 	}
 	if got := gathered(t, reg, "millrace_broker_open_transaction_partitions"); got != 3 {
 		t.Errorf("%v partitions stand still, want t-0, t-1 and the group's", got)
 	}
-	ahead = 61 * time.Second
+	ahead.Store(int64(61 * time.Second))
 	n.AbortOverdue()
 	n.EndTransactions(t)
 	if got := age(); got != 0 {
