@@ -52,7 +52,7 @@ func (r Report) String() string {
 func (r Report) Floor() error {
 	cycles := int64(r.Cycles)
 	if cycles == 0 || r.Committed < 10*cycles || r.Aborted < cycles || r.Zombies == 0 || r.Delayed == 0 ||
-		r.Observed < r.Cycles || cycles >= 20 && r.Unknown == 0 {
+		r.Observed < r.Cycles || cycles >= 50 && r.Unknown == 0 {
 		return fmt.Errorf("INVALID: too little happened: %s", r)
 	}
 	for library, committed := range r.ByLibrary {
