@@ -120,7 +120,7 @@ func Aggregate[K comparable, V, A, R any](g Grouped[K, V], at At, name string, a
 		n := g.g.addStore("Aggregate", at, name, g.key, kept(a), window.Spec{}, o.Policy, source)
 		t.hub = &hub[K, R]{node: n}
 		source.start = func(w *wiring) feeder {
-			return newRepartitionNode(w, source, g.key, c, wireTable(w, n, g.key, a, a.Add, t))
+			return newRepartitionNode(w, source, g.key, c, false, wireTable(w, n, g.key, a, a.Add, t))
 		}
 		return t
 	}
@@ -129,7 +129,7 @@ func Aggregate[K comparable, V, A, R any](g Grouped[K, V], at At, name string, a
 	n := g.g.addStore("Aggregate", at, name, g.key, kept(a), window.Spec{}, o.Policy, source)
 	t.hub = &hub[K, R]{node: n}
 	source.start = func(w *wiring) feeder {
-		return newRepartitionNode(w, source, g.key, a.Codec, wireTable(w, n, g.key, a, a.Merge, t))
+		return newRepartitionNode(w, source, g.key, a.Codec, false, wireTable(w, n, g.key, a, a.Merge, t))
 	}
 	return t
 }

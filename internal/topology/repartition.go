@@ -246,6 +246,7 @@ type repartitionNode[K comparable, X any] struct {
 	clock *clock // nil where nothing needs a watermark
 	next  port[K, X]
 
+	sliced bool // records have a slice of time
 	raw    *Batch
 	keys   [][]byte // of the records that are not markers, as values
 	values [][]byte
@@ -253,8 +254,8 @@ type repartitionNode[K comparable, X any] struct {
 	some   picked[K, X]
 }
 
-func newRepartitionNode[K comparable, X any](w *wiring, n *Node, key codec.Codec[K], value codec.Codec[X], next port[K, X]) feeder {
-	r := &repartitionNode[K, X]{stage: w.stage(n), key: key, value: value, next: next}
+func newRepartitionNode[K comparable, X any](w *wiring, n *Node, key codec.Codec[K], value codec.Codec[X], sliced bool, next port[K, X]) feeder {
+	r := &repartitionNode[K, X]{stage: w.stage(n), key: key, value: value, sliced: sliced, next: next}
 	if w.task.needs.times[n.id] {
 		r.clock = w.task.newClock(n, 0, w.task.upstreamOf(n))
 	}
@@ -318,10 +319,14 @@ func (n *repartitionNode[K, X]) sort(b *Batch, i int) error {
 		return n.refuseRow(i, errForeign)
 	case value[0] == kindMarker:
 		return n.heard(i, value[1:])
-	case value[0] == kindPlain:
+	case value[0] == kindPlain && !n.sliced:
 		value = value[1:]
-	case value[0] == kindSliced && len(value) > sliceBytes:
-		v.slices = append(v.slices, record.Timestamp(binary.BigEndian.Uint64(value[1:])))
+	case value[0] == kindSliced && n.sliced && len(value) > sliceBytes:
+		slice := record.Timestamp(binary.BigEndian.Uint64(value[1:]))
+		if slice < 0 || slice > lastTime {
+			return n.refuseRow(i, errForeign)
+		}
+		v.slices = append(v.slices, slice)
 		value = value[1+sliceBytes:]
 	default:
 		return n.refuseRow(i, errForeign)

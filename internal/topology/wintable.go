@@ -61,14 +61,14 @@ func AggregateWindows[K comparable, V, A, R any](w Windowed[K, V], at At, name s
 		source := reread(g.g, at, forward(g, at, topic, c, o.Policy), topic)
 		n := add(source)
 		source.start = func(wi *wiring) feeder {
-			return newRepartitionNode(wi, source, g.key, c, wireWindows(wi, n, w, a, a.Add, o, t.hub))
+			return newRepartitionNode(wi, source, g.key, c, true, wireWindows(wi, n, w, a, a.Add, o, t.hub))
 		}
 		return t
 	}
 	source := reread(g.g, at, preAggregateWindows(g, at, topic, a, o.Policy), topic)
 	n := add(source)
 	source.start = func(wi *wiring) feeder {
-		return newRepartitionNode(wi, source, g.key, a.Codec, wireWindows(wi, n, w, a, a.Merge, o, t.hub))
+		return newRepartitionNode(wi, source, g.key, a.Codec, true, wireWindows(wi, n, w, a, a.Merge, o, t.hub))
 	}
 	return t
 }
@@ -139,9 +139,6 @@ func wireWindows[K comparable, V, X, A, R any](w *wiring, n *Node, of Windowed[K
 func (n *winTableNode[K, X, A, R]) take(v *vec[K, X]) error {
 	if n.node.direct {
 		sample(n.task, n.key, v)
-	}
-	if len(v.slices) != len(v.values) {
-		return fmt.Errorf("stage %q: records without their slice of time: another program has written to the topic", n.name)
 	}
 	return sliceRuns(v.slices, func(from, to int, slice record.Timestamp) error {
 		n.in = v.part(from, to)
