@@ -194,12 +194,14 @@ func (w *world) commits() int64 {
 	return n
 }
 
-func runStorm(t *testing.T, seed uint64, plant func(*faults), count *tally, on clusterKind) (wrong []string) {
+func runStorm(t *testing.T, seed uint64, plant func(*world), count *tally, on clusterKind) (wrong []string) {
 	synctest.Test(t, func(t *testing.T) {
 		plan := []func(string) topology.Plan{keyedPlan, rekeyPlan}[seed%2]("app")
 		w := newWorldOn(t, seed, plan, 1+int32(seed%3), on)
 		s := &storm{world: w, count: count, rng: w.rng}
-		w.planted = plant
+		if plant != nil {
+			plant(w)
+		}
 		wrong = s.run()
 		w.close()
 	})

@@ -39,6 +39,7 @@ type world struct {
 	plan    topology.Plan
 
 	stopCluster func()
+	closing     []func()       // before the cluster stops
 	options     func(*Options) // of every instance
 
 	planted func(*faults) // the bug of every instance, if any
@@ -120,6 +121,9 @@ func (w *world) close() {
 	w.stopAll()
 	for _, n := range w.instances {
 		n.network.echoes.Wait()
+	}
+	for _, f := range w.closing {
+		f()
 	}
 	w.producer.Close()
 	w.admin.Close()
