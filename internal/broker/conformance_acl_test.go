@@ -22,7 +22,7 @@ var passwords = map[string]string{"admin": adminPassword, "bob": "bob-pw"}
 // TestSecurityConformance is TestConformance for a broker that asks for a login
 // and keeps ACLs.
 func TestSecurityConformance(t *testing.T) {
-	n := serveSecured(t, broker.Config{DefaultPartitions: defaultPartitions}, "bob")
+	n := serveSecured(t, broker.Config{DefaultPartitions: defaultPartitions, Log: patient}, "bob")
 	live := func(addr string) func(*testing.T, script) []step {
 		return func(t *testing.T, s script) []step { return playSecured(t, addr, s) }
 	}
