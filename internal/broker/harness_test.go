@@ -12,8 +12,8 @@ import (
 	"go.uber.org/goleak"
 
 	"millrace/internal/broker"
-	"millrace/internal/log"
 	"millrace/internal/group"
+	"millrace/internal/log"
 	"millrace/internal/vfs"
 )
 
