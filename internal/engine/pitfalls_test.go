@@ -61,11 +61,11 @@ func once(p point, f func()) func(point) {
 func TestZombieCannotCommitLate(t *testing.T) {
 	inWorld(t, keyedPlan("app"), 2, func(w *world) {
 		a := w.node("a")
-		a.faults.at = once(afterSent, func() {
+		a.at(once(afterSent, func() {
 			a.network.cut()
 			time.Sleep(40 * time.Second)
 			a.network.mend()
-		})
+		}))
 		a.start()
 		w.feed(20)
 		time.Sleep(2 * time.Second)
@@ -90,7 +90,7 @@ func TestZombieTimerCannotCommitLate(t *testing.T) {
 	inWorld(t, plan, 2, func(w *world) {
 		a := w.node("a")
 		commits := 0
-		a.faults.at = func(p point) {
+		a.at(func(p point) {
 			if p != afterSent {
 				return
 			}
@@ -99,7 +99,7 @@ func TestZombieTimerCannotCommitLate(t *testing.T) {
 				time.Sleep(40 * time.Second)
 				a.network.mend()
 			}
-		}
+		})
 		a.start()
 		time.Sleep(5 * time.Second)
 		w.node("b").start()
@@ -127,14 +127,12 @@ func TestZombieTimerCannotCommitLate(t *testing.T) {
 func TestTakeoverDoesNotWaitForTheTransactionTimeout(t *testing.T) {
 	inWorld(t, keyedPlan("app"), 2, func(w *world) {
 		w.options = func(o *Options) { o.TransactionTimeout = 5 * time.Minute }
-		a, b := w.node("a").start(), w.node("b").start()
+		a := w.node("a").start()
+		w.node("b").start()
 		w.feed(5)
 		w.mustCatchUp()
 		time.Sleep(20 * time.Second) // both know each other
-		for _, n := range []*node{a, b} {
-			n.engine.options.faults.at = nil
-		}
-		a.engine.options.faults.at = once(afterSent, func() { a.kill(0, rand.New(rand.NewPCG(1, 1))) })
+		a.at(once(afterSent, func() { a.kill(0, rand.New(rand.NewPCG(1, 1))) }))
 		w.feed(20)
 		began := time.Now()
 		if err := w.caughtUp(time.Minute, nil); err != nil {
@@ -223,13 +221,13 @@ func TestRestoreEndsBehindMarkersAndAbortedRecords(t *testing.T) {
 		a.start()
 		w.feed(30)
 		w.mustCatchUp()
-		a.engine.options.faults.at = once(afterSent, func() { a.kill(0, rand.New(rand.NewPCG(1, 1))) })
+		a.at(once(afterSent, func() { a.kill(0, rand.New(rand.NewPCG(1, 1))) }))
 		w.feed(30)
 		<-a.dead
 		<-a.ended
 		a.network.mend()
 		a.disk = vfs.NewCrashableMem() // and the disk is lost
-		a.faults.at = nil
+		a.at(nil)
 		a.start()
 		w.mustCatchUp()
 		w.mustBeRight()
@@ -439,15 +437,15 @@ func TestBrokersAreAway(t *testing.T) {
 		a := w.node("a").start()
 		w.feed(20)
 		w.mustCatchUp()
-		a.faults.at = nil
+		a.at(nil)
 		for _, away := range []time.Duration{5 * time.Second, 10 * time.Minute} {
-			a.engine.options.faults.at = once(afterPrepare, a.network.cut)
+			a.at(once(afterPrepare, a.network.cut))
 			w.feed(20)
 			time.Sleep(away)
 			a.network.mend()
 			w.mustCatchUp()
 		}
-		a.engine.options.faults.at = once(afterPrepare, a.network.cut)
+		a.at(once(afterPrepare, a.network.cut))
 		w.feed(20)
 		time.Sleep(time.Second)
 		began := time.Now()

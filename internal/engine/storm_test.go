@@ -64,14 +64,14 @@ func (s *storm) arm(n *node) {
 		n.kill(percent, rng)
 	}
 	n.network.arm(nil)
-	n.faults.at = nil
+	n.at(nil)
 	if s.rng.IntN(3) == 0 {
 		at := points[s.rng.IntN(len(points))]
-		n.faults.at = func(p point) {
+		n.at(func(p point) {
 			if p == at && after.Add(-1) == 0 {
 				die(string(p))
 			}
-		}
+		})
 		return
 	}
 	key := protocolKeys[s.rng.IntN(len(protocolKeys))]
@@ -112,11 +112,11 @@ func (s *storm) run() (wrong []string) {
 	}
 	for _, n := range s.instances { // calm
 		n.network.arm(nil)
-		s.reviveIfDead(n, func() { n.faults.at = nil })
+		s.reviveIfDead(n, func() { n.at(nil) })
 	}
 	if err := s.caughtUp(5*time.Minute, func() {
 		for _, n := range s.instances {
-			s.reviveIfDead(n, func() { n.faults.at = nil })
+			s.reviveIfDead(n, func() { n.at(nil) })
 		}
 	}); err != nil {
 		wrong = append(wrong, "it did not come to an end: "+err.Error())

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,13 +156,22 @@ type node struct {
 	ended  chan error
 	crash  sync.Once // of the instance that runs
 	dead   chan struct{}
-	faults faults
+	hook   atomic.Pointer[func(point)]
 }
 
 func (w *world) node(name string) *node {
 	n := &node{world: w, name: name, disk: vfs.NewCrashableMem(), network: &network{dial: w.wire.DialContext}}
 	w.instances = append(w.instances, n)
 	return n
+}
+
+// at sets what happens when an instance on the machine reaches a point.
+func (n *node) at(f func(point)) { n.hook.Store(&f) }
+
+func (n *node) reach(p point) {
+	if f := n.hook.Load(); f != nil && *f != nil {
+		(*f)(p)
+	}
 }
 
 // start runs an instance on the machine.
@@ -178,7 +188,7 @@ func (n *node) start() *node {
 		Threads:       1,
 		FlushInterval: 300 * time.Millisecond,
 		Logger:        logger,
-		faults:        n.faults,
+		faults:        faults{at: n.reach},
 	}
 	if n.world.planted != nil {
 		n.world.planted(&o.faults)
