@@ -110,10 +110,12 @@ func describe(o Options) (*millrace.Topology, views, error) {
 		counts.Stream().Map(toPageClicks).To(millrace.NewTopic(string(PageCounts), codec.String, pageClicksCodec{}))
 		v.pages = watched(counts.View(), newPageSums)
 	}
-	timed := clicks.EventTime(Click.When, millrace.Skip()).GroupBy(userOf, byUser...)
+	// A click that no window takes, for its time makes no sense or it is late, is
+	// counted in the totals all the same: it is no dead letter.
+	timed, skip := clicks.EventTimestamp(at).GroupBy(userOf, byUser...), millrace.Skip()
 	if has(MinuteCounts) {
-		minutes := timed.Window(window.Tumbling(Minute).Grace(Grace).Keep(keepMinutes)).
-			Count("user-minutes", millrace.EmitBoth(), millrace.WallClock())
+		minutes := timed.Window(window.Tumbling(Minute).Grace(Grace).Keep(keepMinutes), skip).
+			Count("user-minutes", millrace.EmitBoth(), millrace.WallClock(), skip)
 		minutes.Changes(toWindowClicks).Map(minuteKey).
 			To(millrace.NewTopic(string(MinuteCounts), millrace.WinKey(codec.String, Minute), windowClicksCodec{}))
 		view := minutes.View()
@@ -121,7 +123,7 @@ func describe(o Options) (*millrace.Topology, views, error) {
 	}
 	if has(Alerts) {
 		tooMany := func(w WindowClicks) bool { return w.Clicks >= o.alertClicks() }
-		timed.Window(window.Tumbling(AlertWindow).Grace(Grace)).Count("user-bursts", millrace.WallClock()).
+		timed.Window(window.Tumbling(AlertWindow).Grace(Grace), skip).Count("user-bursts", millrace.WallClock(), skip).
 			Changes(toWindowClicks).Filter(tooMany).Map(alertKey).
 			To(millrace.NewTopic(string(Alerts), millrace.WinKey(codec.String, AlertWindow), windowClicksCodec{}))
 	}
@@ -138,6 +140,8 @@ func (o Options) alertClicks() int64 {
 
 func userOf(c Click) string      { return c.User }
 func pageClicked(c Click) string { return c.Page }
+
+func at(c Click) record.Timestamp { return c.At }
 
 func simulated(c Click) int64 {
 	if c.Demo {
