@@ -183,6 +183,9 @@ func (c *faultyConn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// lateness is how late a late answer comes, on the bubble's clock.
+const lateness = 2 * time.Second
+
 // answer reads one whole answer.
 func (c *faultyConn) answer() ([]byte, error) {
 	var head [8]byte
@@ -199,7 +202,7 @@ func (c *faultyConn) answer() ([]byte, error) {
 	lost, late, last, lies := c.lost[correlation], c.late[correlation], c.last[correlation], c.lies[correlation]
 	c.mu.Unlock()
 	if late {
-		time.Sleep(2 * time.Second) // of the bubble's clock
+		time.Sleep(lateness)
 	}
 	if lies { // behind size 4, correlation id 4, tags 1 and throttle time 4
 		binary.BigEndian.PutUint16(answer[13:], 0xffff)

@@ -130,6 +130,7 @@ func (w *world) close() {
 	w.admin.Close()
 	w.reader.Close()
 	w.stopCluster()
+	time.Sleep(2 * lateness) // answers that are late for a connection that is gone
 }
 
 // send adds input and remembers it.
