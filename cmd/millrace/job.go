@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"path/filepath"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"millrace/internal/clicks"
-	"millrace/internal/client"
 	"millrace/internal/engine"
 )
 
@@ -56,13 +54,10 @@ type runningJob struct {
 
 // startJob runs the click job until the server stops, which ends it with a last
 // commit.
-func (n *node) startJob(ctx context.Context, registry *prometheus.Registry) (*runningJob, error) {
+func (n *node) startJob(registry *prometheus.Registry) (*runningJob, error) {
 	settings := n.settings.job
 	job, err := clicks.New(settings.Options)
 	if err != nil {
-		return nil, err
-	}
-	if err := createTopics(ctx, n.client, settings.Options); err != nil {
 		return nil, err
 	}
 	e, err := engine.New(engine.Options{
@@ -94,19 +89,4 @@ func (n *node) instanceID() string {
 		return id
 	}
 	return "serve"
-}
-
-// createTopics makes the job's outputs as they should be, where they are missing.
-func createTopics(ctx context.Context, config client.Config, o clicks.Options) error {
-	admin, err := client.NewAdmin(config)
-	if err != nil {
-		return err
-	}
-	defer admin.Close()
-	for _, t := range o.Topics() {
-		if err := admin.CreateTopic(ctx, t); err != nil && !errors.Is(err, client.ErrTopicExists) {
-			return err
-		}
-	}
-	return nil
 }

@@ -59,7 +59,7 @@ func (n *node) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	job, err := n.startJob(ctx, registry)
+	job, err := n.startJob(registry)
 	if err != nil {
 		return closeListeners(listeners, err)
 	}

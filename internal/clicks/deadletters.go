@@ -159,15 +159,3 @@ func parseSource(text string) (tp record.TopicPartition, offset record.Offset, o
 	o, offsetErr := strconv.ParseInt(parts[2], 10, 64)
 	return record.TopicPartition{Topic: record.Topic(parts[0]), Partition: record.Partition(p)}, record.Offset(o), partitionErr == nil && offsetErr == nil
 }
-
-// Topics are the job's outputs that a cluster should have before the job runs,
-// with settings that only the job knows: the newest count of a name is the one
-// that counts.
-func (o Options) Topics() []client.TopicSpec {
-	minutes := strconv.FormatInt((keepMinutes + 24*time.Hour).Milliseconds(), 10)
-	return []client.TopicSpec{
-		{Name: record.Topic(UserCounts), Settings: map[string]string{"cleanup.policy": "compact"}},
-		{Name: record.Topic(PageCounts), Settings: map[string]string{"cleanup.policy": "compact"}},
-		{Name: record.Topic(MinuteCounts), Settings: map[string]string{"cleanup.policy": "compact,delete", "retention.ms": minutes}},
-	}
-}

@@ -102,12 +102,12 @@ func describe(o Options) (*millrace.Topology, views, error) {
 	var v views
 	if has(UserCounts) {
 		counts := users.Count("user-clicks")
-		counts.Stream().Map(toUserClicks).To(millrace.NewTopic(string(UserCounts), codec.String, userClicksCodec{}))
+		counts.Stream().Map(toUserClicks).To(millrace.NewTopic(string(UserCounts), codec.String, userClicksCodec{}).Compacted())
 		v.users = watched(counts.View(), newUserSums)
 	}
 	if has(PageCounts) {
 		counts := clicks.GroupBy(pageClicked).Aggregate("page-clicks", agg.Both(agg.Count[Click](), agg.Sum(simulated)))
-		counts.Stream().Map(toPageClicks).To(millrace.NewTopic(string(PageCounts), codec.String, pageClicksCodec{}))
+		counts.Stream().Map(toPageClicks).To(millrace.NewTopic(string(PageCounts), codec.String, pageClicksCodec{}).Compacted())
 		v.pages = watched(counts.View(), newPageSums)
 	}
 	// A click that no window takes, for its time makes no sense or it is late, is
@@ -117,7 +117,7 @@ func describe(o Options) (*millrace.Topology, views, error) {
 		minutes := timed.Window(window.Tumbling(Minute).Grace(Grace).Keep(keepMinutes), skip).
 			Count("user-minutes", millrace.EmitBoth(), millrace.WallClock(), skip)
 		minutes.Changes(toWindowClicks).Map(minuteKey).
-			To(millrace.NewTopic(string(MinuteCounts), millrace.WinKey(codec.String, Minute), windowClicksCodec{}))
+			To(millrace.NewTopic(string(MinuteCounts), millrace.WinKey(codec.String, Minute), windowClicksCodec{}).Compacted())
 		view := minutes.View()
 		v.minutes = &view
 	}
