@@ -36,6 +36,7 @@ var rooms = map[string]struct {
 	"internal/topology":      {2, []string{"agg", "codec", "internal/state", "record", "window"}},
 	"internal/engine":        {3, []string{"internal/client", "internal/state", "internal/store", "internal/topology", "record", "window"}},
 	"millrace":               {4, []string{"agg", "codec", "internal/broker", "internal/client", "internal/engine", "internal/topology", "internal/vfs", "record", "window"}},
+	"millracetest":           {5, []string{"internal/topology", "millrace", "record"}},
 	"internal/clicks":        {5, []string{"agg", "codec", "internal/client", "millrace", "record", "window"}},
 	"internal/web":           {5, []string{"record"}},
 	"internal/verify":        {2, []string{"internal/client", "record"}},

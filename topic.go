@@ -19,6 +19,9 @@ func NewTopic[K, V any](name string, key codec.Codec[K], value codec.Codec[V]) T
 // Name is the topic's name.
 func (t Topic[K, V]) Name() string { return string(t.t.Name) }
 
+// Codecs are how keys and values are stored.
+func (t Topic[K, V]) Codecs() (codec.Codec[K], codec.Codec[V]) { return t.t.Key, t.t.Value }
+
 // Keyed is t with your word that every record has a key and that all records of
 // a key are in one partition, as Kafka's producers arrange it for records with a
 // key. Grouping by [RecordKey] then counts where the record is read, without a
