@@ -28,7 +28,7 @@ test: lint ## everything that needs Go alone
 # The rooms with goroutines under the race detector, without their crash worlds:
 # those run one operation at a time. The detector needs a C compiler.
 RACE_ROOMS := ./internal/log ./internal/broker ./internal/clicks ./internal/client ./internal/web ./internal/vfs/...
-RACE_SKIP  := CrashWorld|ErrorPoints|Rot|Planted|PowerCut|Mutated|Conformance|TenThousand|Flip|Truncat
+RACE_SKIP  := CrashWorld|CompactionCrashes|ErrorPoints|Rot|Planted|PowerCut|Mutated|Conformance|TenThousand|Flip|Truncat
 race: ## the same under the race detector, where it pays
 	@if command -v cc >/dev/null; then \
 		echo "go test -race $(RACE_ROOMS)"; CGO_ENABLED=1 go test -race -skip '$(RACE_SKIP)' $(RACE_ROOMS); \
