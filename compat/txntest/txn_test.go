@@ -148,7 +148,7 @@ func (l *liar) Abort(ctx context.Context) error {
 }
 
 func (l *liar) Commit(ctx context.Context) error {
-	if l.calls++; l.aborts && l.calls%10 == 0 {
+	if l.calls++; l.aborts && l.calls%2 == 0 {
 		return l.Producer.Abort(ctx)
 	}
 	return l.Producer.Commit(ctx)
