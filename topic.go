@@ -6,6 +6,14 @@ import (
 	"millrace/record"
 )
 
+// Headers of a dead letter, beside those of the record that it was.
+const (
+	HeaderError  = topology.HeaderError  // why, in words
+	HeaderReason = topology.HeaderReason // why, in one word
+	HeaderSource = topology.HeaderSource // where it was read: topic/partition/offset
+	HeaderStage  = topology.HeaderStage  // the operator that refused it
+)
+
 // Topic is a Kafka topic with the types of its keys and values. Streams are read
 // from topics and written to topics of their own types only, so that wiring the
 // wrong type does not compile.

@@ -130,11 +130,7 @@ func runMillrace(ctx context.Context, b *target.Broker, j job, events int) (floa
 // answeredClicks asks the query API how many clicks are counted; 0 while it
 // cannot say.
 func answeredClicks(ctx context.Context, node *target.Broker) (int, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, node.HTTP+"/v1/counts", nil)
-	if err != nil {
-		return 0, err
-	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := get(ctx, node, "/v1/counts")
 	if err != nil {
 		return 0, err
 	}

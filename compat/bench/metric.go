@@ -13,11 +13,7 @@ import (
 
 // metric returns a metric of a running Millrace, summed over its labels.
 func metric(ctx context.Context, b *target.Broker, name string) (float64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, b.HTTP+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := get(ctx, b, "/metrics")
 	if err != nil {
 		return 0, err
 	}
@@ -38,4 +34,13 @@ func metric(ctx context.Context, b *target.Broker, name string) (float64, error)
 		return 0, fmt.Errorf("%s/metrics has no %s", b.HTTP, name)
 	}
 	return sum, nil
+}
+
+// get asks a running Millrace over HTTP.
+func get(ctx context.Context, b *target.Broker, path string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, b.HTTP+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return http.DefaultClient.Do(request)
 }

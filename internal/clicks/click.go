@@ -58,13 +58,7 @@ const (
 	BadUserID     Reason = "bad_user_id"
 	BadTimestamp  Reason = "bad_timestamp"
 	BadPage       Reason = "bad_page"
-	Damaged       Reason = "damaged" // the broker's log holds damaged bytes here
 )
-
-// Reasons lists all of them.
-func Reasons() []Reason {
-	return []Reason{NoValue, InvalidUTF8, InvalidJSON, DuplicateName, NotAnObject, BadUserID, BadTimestamp, BadPage, Damaged}
-}
 
 // MalformedError says why an event cannot be counted. Detail is for people and
 // holds none of the event's text but field names.
@@ -216,8 +210,10 @@ const (
 )
 
 // fieldOf reads a member's name, which may be spelled with escapes.
-func fieldOf(quoted jsontext.Value) field {
-	switch unquote(quoted) {
+func fieldOf(quoted jsontext.Value) field { return fieldNamed(unquote(quoted)) }
+
+func fieldNamed(name string) field {
+	switch name {
 	case "user_id":
 		return userField
 	case "timestamp":

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"millrace"
 	"millrace/internal/client"
 	"millrace/record"
 )
@@ -17,13 +18,6 @@ import (
 // DeadLetterTopic has the events that the job refused: their bytes as they came,
 // with headers that say why and where from.
 const DeadLetterTopic = Topic + "-dlq"
-
-// Headers of a dead letter.
-const (
-	errorHeader  = "millrace.error"
-	reasonHeader = "millrace.reason"
-	sourceHeader = "millrace.source"
-)
 
 // MaxDeadLetters is how many refused events are listed: the newest. All of them
 // are counted by reason.
@@ -136,11 +130,11 @@ func deadLetterOf(r *record.Record) DeadLetter {
 	l := DeadLetter{TopicPartition: r.TopicPartition, Offset: r.Offset, Timestamp: r.Timestamp, Reason: "unknown"}
 	for _, h := range r.Headers {
 		switch h.Key {
-		case reasonHeader:
+		case millrace.HeaderReason:
 			l.Reason = string(h.Value)
-		case errorHeader:
+		case millrace.HeaderError:
 			l.Detail = string(h.Value)
-		case sourceHeader:
+		case millrace.HeaderSource:
 			if tp, offset, ok := parseSource(string(h.Value)); ok {
 				l.TopicPartition, l.Offset = tp, offset
 			}

@@ -63,17 +63,7 @@ func (s *scanner) name() field {
 	if !ok || !s.next(':') {
 		return otherField
 	}
-	switch string(name) {
-	case "user_id":
-		return userField
-	case "timestamp":
-		return timestampField
-	case "page":
-		return pageField
-	case "demo":
-		return demoField
-	}
-	return otherField
+	return fieldNamed(view(name))
 }
 
 // field reads a member.

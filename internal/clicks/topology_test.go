@@ -68,13 +68,13 @@ func TestValuesAreTheirJSON(t *testing.T) {
 
 func TestDeadLettersAreReadFromTheirHeaders(t *testing.T) {
 	r := record.Record{TopicPartition: record.TopicPartition{Topic: DeadLetterTopic}, Offset: 3, Headers: []record.Header{
-		{Key: "own", Value: []byte("x")}, {Key: reasonHeader, Value: []byte("bad_page")},
-		{Key: errorHeader, Value: []byte("page is empty")}, {Key: sourceHeader, Value: []byte("click_events/2/17")}}}
+		{Key: "own", Value: []byte("x")}, {Key: "millrace.reason", Value: []byte("bad_page")},
+		{Key: "millrace.error", Value: []byte("page is empty")}, {Key: "millrace.source", Value: []byte("click_events/2/17")}}}
 	l := deadLetterOf(&r)
 	if l.Topic != Topic || l.Partition != 2 || l.Offset != 17 || l.Reason != "bad_page" || l.Detail != "page is empty" {
 		t.Errorf("%+v", l)
 	}
-	r.Headers = []record.Header{{Key: sourceHeader, Value: []byte("elsewhere")}}
+	r.Headers = []record.Header{{Key: "millrace.source", Value: []byte("elsewhere")}}
 	if l := deadLetterOf(&r); l.Topic != DeadLetterTopic || l.Offset != 3 || l.Reason != "unknown" {
 		t.Errorf("%+v", l)
 	}

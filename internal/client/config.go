@@ -155,6 +155,15 @@ func (c Config) Validate() error {
 
 // connect makes a franz-go client for c; it does not reach out yet.
 func (c Config) connect(more ...kgo.Opt) (*kgo.Client, error) {
+	options, err := c.clientOptions()
+	if err != nil {
+		return nil, err
+	}
+	return kgo.NewClient(append(options, more...)...)
+}
+
+// clientOptions checks c, and is what every client of it has.
+func (c Config) clientOptions() ([]kgo.Opt, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("client settings: %w", err)
 	}
@@ -176,5 +185,5 @@ func (c Config) connect(more ...kgo.Opt) (*kgo.Client, error) {
 	if c.Dial != nil {
 		options = append(options, kgo.Dialer(c.Dial))
 	}
-	return kgo.NewClient(append(options, more...)...)
+	return options, nil
 }

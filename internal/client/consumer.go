@@ -174,10 +174,9 @@ func (s Subscription) options(c Config) []kgo.Opt {
 //
 // A *PositionError is reported once, then the partition goes on at its log
 // start. A CorruptError comes with every try to read on: that partition stands
-// still until PassDamage. After an UnknownTopicError the
-// topic was deleted, and perhaps created anew with other records under the same
-// offsets: this consumer is of no more use. When ctx ends, its error is
-// returned alone.
+// still. After an UnknownTopicError the topic was deleted, and perhaps created
+// anew with other records under the same offsets: this consumer is of no more
+// use. When ctx ends, its error is returned alone.
 func (c *Consumer) Poll(ctx context.Context) ([]Batch, error) {
 	return c.PollUpTo(ctx, maxPollRecords)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -104,41 +103,20 @@ func NewSession(c Config, s SessionConfig) (*Session, error) {
 	c, s = c.withDefaults(), s.withDefaults()
 	session := &Session{config: c, session: s, peers: newBalancer(s)}
 	session.sending, session.abandon = context.WithCancel(context.Background())
-	security, err := c.Security.options()
+	common, err := c.clientOptions()
 	if err != nil {
-		return nil, fmt.Errorf("client settings: %w", err)
-	}
-	if err := c.Validate(); err != nil {
-		return nil, fmt.Errorf("client settings: %w", err)
+		return nil, err
 	}
 	options, err := session.options()
 	if err != nil {
 		return nil, err
 	}
-	session.group, err = kgo.NewGroupTransactSession(slices.Concat(c.dialOptions(), security, options)...)
+	session.group, err = kgo.NewGroupTransactSession(append(common, options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("client settings: %w", err)
 	}
 	session.client = session.group.Client()
 	return session, nil
-}
-
-// dialOptions are those of connect; they are here too because a transactional
-// session makes its client itself.
-func (c Config) dialOptions() []kgo.Opt {
-	options := []kgo.Opt{
-		kgo.SeedBrokers(c.Brokers...),
-		kgo.ClientID(c.ClientID),
-		kgo.DialTimeout(c.DialTimeout),
-		kgo.WithLogger(loggerTo(c.Logger)),
-		kgo.MetadataMinAge(250 * time.Millisecond),
-		kgo.MetadataMaxAge(30 * time.Second),
-		kgo.DisableClientMetrics(),
-	}
-	if c.Dial != nil {
-		options = append(options, kgo.Dialer(c.Dial))
-	}
-	return options
 }
 
 func (s *Session) options() ([]kgo.Opt, error) {

@@ -366,11 +366,5 @@ func (n *repartitionNode[K, X]) run(from, to int) (i int, err error) {
 	if valueErr != nil {
 		err = valueErr
 	}
-	for end := from + decoded; i < end; i++ {
-		n.some.sel = append(n.some.sel, int32(i))
-	}
-	if err != nil {
-		return i, &reasonError{ReasonDecode, err}
-	}
-	return i, nil
+	return n.some.decoded(from, from+decoded, err)
 }

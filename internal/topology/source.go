@@ -95,13 +95,7 @@ func (n *inputNode[K, V]) run(from, to int) (i int, err error) {
 	if valueErr != nil {
 		err = valueErr
 	}
-	for end := from + decoded; i < end; i++ {
-		n.some.sel = append(n.some.sel, int32(i))
-	}
-	if err != nil {
-		return i, &reasonError{ReasonDecode, err}
-	}
-	return i, nil
+	return n.some.decoded(from, from+decoded, err)
 }
 
 // decodeColumn decodes up to the first fault, a null among them, and returns how

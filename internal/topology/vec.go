@@ -108,6 +108,18 @@ type picked[K, V any] struct {
 
 func (p *picked[K, V]) begin() { p.sel = p.sel[:0] }
 
+// decoded picks the rows from to end; err is why the one behind them could not be
+// decoded.
+func (p *picked[K, V]) decoded(from, end int, err error) (int, error) {
+	for i := from; i < end; i++ {
+		p.sel = append(p.sel, int32(i))
+	}
+	if err != nil {
+		err = &reasonError{ReasonDecode, err}
+	}
+	return end, err
+}
+
 // of is the vec of the rows sel of v. Rows are in order and occur once, so as
 // many as v has are v.
 func (p *picked[K, V]) of(v *vec[K, V]) *vec[K, V] {
