@@ -15,6 +15,8 @@ type limits struct {
 	bytes    int64         // held by tables in the open layer
 	keys     int           // changed: records that the commit will write
 	sent     int64         // bytes produced already
+
+	took [3]time.Duration // by the last commits, the newest first; 0: none yet
 }
 
 // opened is what an open transaction amounts to.
@@ -32,6 +34,10 @@ type opened struct {
 // small one costs little more than the commits that it is ahead of, a large one
 // is worth waiting for, since it adds up more per changed key.
 const quickRecords = 2000
+
+// quickShare of the interval such a transaction waits for company. Half as long
+// costs no more under load, and twice as long is most of what a click waits.
+const quickShare = 20
 
 // patience is how long the transaction may stay open for company.
 func (l limits) patience(o opened) time.Duration {
@@ -67,7 +73,7 @@ const longestPoll = time.Second
 func (o Options) limits() limits {
 	return limits{
 		interval: o.CommitInterval,
-		quick:    o.CommitInterval / 10,
+		quick:    o.CommitInterval / quickShare,
 		age:      o.TransactionTimeout / 2,
 		records:  4_000_000,
 		bytes:    o.openBytes(),
@@ -80,11 +86,17 @@ func (o Options) limits() limits {
 // client about 300 bytes each.
 const maxOpenKeys = 200_000
 
-// adapt sets the interval after a commit that took so long: commits may take a
-// fifth of the time, whatever the number of keys, but half the brokers' patience
-// is never used up.
+// adapt sets the intervals after a commit that took so long. Commits may take a
+// fifth of the time, whatever the number of keys, and half of it when there is
+// nothing more to read; but half the brokers' patience is never used up.
+//
+// What counts is the shortest of the last three. One sync that stalls says
+// nothing about the next commit, and to wait four times as long after it would
+// make a pause of 50 ms one of a quarter of a second.
 func (l limits) adapt(o Options, took time.Duration) limits {
-	l.interval = min(max(o.CommitInterval, 4*took), o.TransactionTimeout/4)
-	l.quick = min(max(o.CommitInterval/10, 4*took), l.interval)
+	l.took[2], l.took[1], l.took[0] = l.took[1], l.took[0], took
+	usual := min(l.took[0], l.took[1], l.took[2])
+	l.interval = min(max(o.CommitInterval, 4*usual), o.TransactionTimeout/4)
+	l.quick = min(max(o.CommitInterval/quickShare, usual), l.interval)
 	return l
 }

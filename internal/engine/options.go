@@ -31,9 +31,9 @@ type Options struct {
 	Endpoint string
 
 	// CommitInterval is the longest that a processed record waits for its commit,
-	// while commits are fast: when one takes longer than a fifth of the interval,
+	// while commits are fast: when each takes longer than a fifth of the interval,
 	// the interval grows up to a quarter of TransactionTimeout. When there is
-	// nothing more to read and only few records wait, a tenth of it is enough.
+	// nothing more to read and only few records wait, a twentieth of it is enough.
 	// Default 100ms.
 	CommitInterval time.Duration
 	// TransactionTimeout is how long the brokers let a transaction be open; half

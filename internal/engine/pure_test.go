@@ -81,14 +81,24 @@ func TestCommitIsDue(t *testing.T) {
 }
 
 func TestIntervalAdaptsToSlowCommits(t *testing.T) {
-	o := Options{CommitInterval: 100 * time.Millisecond, TransactionTimeout: 10 * time.Second}
-	for took, want := range map[time.Duration]time.Duration{
-		time.Millisecond:       100 * time.Millisecond,
-		100 * time.Millisecond: 400 * time.Millisecond,
-		time.Minute:            2500 * time.Millisecond,
+	const ms = time.Millisecond
+	o := Options{CommitInterval: 100 * ms, TransactionTimeout: 10 * time.Second}
+	for name, c := range map[string]struct {
+		took            []time.Duration
+		interval, quick time.Duration
+	}{
+		"fast":                 {[]time.Duration{ms, ms, ms}, 100 * ms, 5 * ms},
+		"slow":                 {[]time.Duration{ms, 100 * ms, 100 * ms, 100 * ms}, 400 * ms, 100 * ms},
+		"one stall":            {[]time.Duration{3 * ms, 3 * ms, 300 * ms}, 100 * ms, 5 * ms},
+		"fast again":           {[]time.Duration{100 * ms, 100 * ms, 100 * ms, ms}, 100 * ms, 5 * ms},
+		"the brokers' timeout": {[]time.Duration{time.Minute, time.Minute, time.Minute}, 2500 * ms, 2500 * ms},
 	} {
-		if got := o.limits().adapt(o, took).interval; got != want {
-			t.Errorf("after a commit of %v the interval is %v, want %v", took, got, want)
+		l := o.limits()
+		for _, took := range c.took {
+			l = l.adapt(o, took)
+		}
+		if l.interval != c.interval || l.quick != c.quick {
+			t.Errorf("%s: the intervals are %v and %v, want %v and %v", name, l.interval, l.quick, c.interval, c.quick)
 		}
 	}
 }
