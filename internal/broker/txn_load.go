@@ -12,16 +12,17 @@ import (
 // recover reads all ids, has what was decided finished, and sees to data that
 // was left open in partitions.
 func (x *txns) recover() {
-	damaged := false
 	for _, s := range x.allShards() {
 		l := txnLoader{shard: s, ids: map[string]txn.Txn{}}
-		damaged = l.run() || damaged
+		x.damaged = l.run() || x.damaged
 	}
 	open := x.openInPartitions()
 	for _, lt := range x.all() {
 		lt.mu.Lock()
-		lt.mu.open = open[lt.mu.txn.Producer.ID]
-		delete(open, lt.mu.txn.Producer.ID)
+		for _, id := range lt.mu.txn.ProducerIDs() {
+			lt.mu.open = append(lt.mu.open, open[id]...)
+			delete(open, id)
+		}
 		if lt.mu.txn.State.Prepared() && x.b.cfg.txnFaults.abortPrepared {
 			lt.mu.txn.State = txn.PrepareAbort
 		}
@@ -31,17 +32,19 @@ func (x *txns) recover() {
 		}
 		lt.mu.Unlock()
 	}
-	x.endOrphans(open, damaged)
+	for _, orphans := range open {
+		x.endOrphans(orphans)
+	}
 }
 
 // openTxn is a transaction that is open in one partition.
 type openTxn struct {
-	tp    record.TopicPartition
-	log   *log.Log
-	epoch int16
+	tp       record.TopicPartition
+	log      *log.Log
+	producer txn.Producer
 }
 
-// openInPartitions is what the logs hold open, by producer.
+// openInPartitions is what the logs hold open, by producer id.
 func (x *txns) openInPartitions() map[int64][]openTxn {
 	open := map[int64][]openTxn{}
 	for _, l := range x.b.store.Logs() {
@@ -50,7 +53,7 @@ func (x *txns) openInPartitions() map[int64][]openTxn {
 		}
 		for _, p := range l.Producers() {
 			if p.TxnStart >= 0 {
-				open[p.ID] = append(open[p.ID], openTxn{l.TP(), l, p.Epoch})
+				open[p.ID] = append(open[p.ID], openTxn{l.TP(), l, txn.Producer{ID: p.ID, Epoch: p.Epoch}})
 			}
 		}
 	}
@@ -59,17 +62,33 @@ func (x *txns) openInPartitions() map[int64][]openTxn {
 
 // adopt sees to what the start found open and the present state does not name. A
 // crash has kept the data and lost the record that came before it: of the present
-// epoch it belongs to the transaction, and the client may believe that it is
-// there. The caller holds mu; the state is not Prepared.
+// producer it belongs to the transaction, and the client may believe that it is
+// there. Of any other one it belongs to a transaction that was decided without it:
+// nobody was told that it is there, because that waits for the record too. The
+// caller holds mu; the state is not Prepared.
 func (lt *liveTxn) adopt() {
 	var ours []record.TopicPartition
+	var orphans []openTxn
 	for _, o := range lt.mu.open {
-		if !lt.mu.txn.Has(o.tp) && o.stillOpen(lt.mu.txn.Producer) {
+		switch {
+		case !o.stillOpen():
+		case o.producer != lt.mu.txn.Producer:
+			orphans = append(orphans, o)
+		case !lt.mu.txn.Has(o.tp):
 			ours = append(ours, o.tp)
 		}
 	}
 	lt.mu.open = nil
-	if len(ours) == 0 || lt.shard.x.b.cfg.txnFaults.noAdoption {
+	if lt.shard.x.b.cfg.txnFaults.noAdoption {
+		return
+	}
+	lt.shard.x.endOrphans(orphans)
+	lt.bringBack(ours)
+}
+
+// bringBack makes the partitions part of the transaction. The caller holds mu.
+func (lt *liveTxn) bringBack(ours []record.TopicPartition) {
+	if len(ours) == 0 {
 		return
 	}
 	x := lt.shard.x
@@ -82,29 +101,29 @@ func (lt *liveTxn) adopt() {
 	x.b.logger.Info("a crash had lost which partitions belong to a transaction: they are part of it again", "transactional_id", lt.id, "partitions", len(ours))
 }
 
-// stillOpen reports whether the producer's own data is open there now.
-func (o openTxn) stillOpen(p txn.Producer) bool {
+// stillOpen reports whether what the start found open is so now.
+func (o openTxn) stillOpen() bool {
 	for _, now := range o.log.Producers() {
-		if now.ID == p.ID {
-			return now.TxnStart >= 0 && now.Epoch == p.Epoch
+		if now.ID == o.producer.ID {
+			return now.TxnStart >= 0 && now.Epoch == o.producer.Epoch
 		}
 	}
 	return false
 }
 
 // endOrphans aborts what no transactional id will ever end. Not when a part of
-// the transaction topic is lost, which may have held a decision to commit.
-func (x *txns) endOrphans(open map[int64][]openTxn, damaged bool) {
-	for id, all := range open {
-		for _, o := range all {
-			if damaged {
-				x.b.logger.Error("a transaction is open whose record was in a damaged part of the transaction topic: abort it by hand when its fate is known",
-					"partition", o.tp.String(), "producer_id", id)
-				continue
-			}
-			_, err := x.b.writeMarker(o.tp, log.Marker{ProducerID: id, ProducerEpoch: o.epoch})
-			x.b.logger.Warn("a transaction without an owner was aborted", "partition", o.tp.String(), "producer_id", id, "error", err)
+// the transaction topic is lost, which may have held a decision to commit. The
+// marker's epoch is above that of the data, so that no later batch is taken for a
+// repeated one of these.
+func (x *txns) endOrphans(orphans []openTxn) {
+	for _, o := range orphans {
+		if x.damaged {
+			x.b.logger.Error("a transaction is open whose record was in a damaged part of the transaction topic: abort it by hand when its fate is known",
+				"partition", o.tp.String(), "producer_id", o.producer.ID)
+			continue
 		}
+		_, err := x.b.writeMarker(o.tp, log.Marker{ProducerID: o.producer.ID, ProducerEpoch: o.producer.FencingEpoch()})
+		x.b.logger.Warn("a transaction without an owner was aborted", "partition", o.tp.String(), "producer_id", o.producer.ID, "error", err)
 	}
 }
 

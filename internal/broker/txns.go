@@ -45,6 +45,7 @@ type txns struct {
 	shards   atomic.Pointer[[]*txnShard] // nil until the transaction topic exists
 	creating sync.Mutex                  // held while it is made
 	ids      atomic.Int64
+	damaged  bool // the start could not read all of it
 
 	mu struct {
 		sync.Mutex

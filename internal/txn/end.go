@@ -1,7 +1,6 @@
 package txn
 
 import (
-	"math"
 	"time"
 
 	"millrace/record"
@@ -124,7 +123,7 @@ func (t Txn) prepareV2(now record.Timestamp, r EndRequest) Txn {
 
 func (t Txn) bump(next Txn) Txn {
 	next.LastEpoch = t.Producer.Epoch
-	next.Producer.Epoch = min(t.Producer.Epoch, math.MaxInt16-1) + 1
+	next.Producer.Epoch = t.Producer.FencingEpoch()
 	next.Version = V2
 	return next
 }

@@ -73,6 +73,9 @@ type Producer struct {
 	Epoch int16
 }
 
+// FencingEpoch is above that of p, or the largest that there is.
+func (p Producer) FencingEpoch() int16 { return min(p.Epoch, math.MaxInt16-1) + 1 }
+
 // None stands for a producer id or epoch that is not there.
 const None = -1
 
@@ -154,6 +157,16 @@ func (t Txn) afterwards() Producer {
 		return Producer{t.NextID, 0}
 	}
 	return t.Producer
+}
+
+// ProducerIDs are those under which the client may have written: that of the
+// state, and in a Prepared one also that which follows, because the client knows
+// it as soon as the decision is durable.
+func (t Txn) ProducerIDs() []int64 {
+	if t.NextID >= 0 {
+		return []int64{t.Producer.ID, t.NextID}
+	}
+	return []int64{t.Producer.ID}
 }
 
 // check says whether p is the producer of the id.
