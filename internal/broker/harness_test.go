@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -86,7 +87,7 @@ func (n *node) stop(t testing.TB) {
 	if n.served == nil {
 		return
 	}
-	if err := <-n.served; err != nil {
+	if err := <-n.served; err != nil && !errors.Is(err, broker.ErrClosed) { // the test may be over before Serve begins
 		t.Errorf("serve: %v", err)
 	}
 	n.served = nil
