@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -86,6 +88,47 @@ func (a *Admin) Spans(ctx context.Context, topics ...record.Topic) (map[record.T
 		all[tp] = Span{Start: record.Offset(start.Offset), Stable: record.Offset(end.Offset)}
 	})
 	return all, errors.Join(faults...)
+}
+
+// Decided waits until readers see the end of every transaction that is open in
+// the partitions now, and returns what they can see. A commit is answered, and
+// its offsets are visible, when it is decided; its markers reach one partition
+// after the other behind that (KIP-98). So whoever learned of a commit otherwise,
+// and wants to read what belongs to it, asks here first. It waits for as long as
+// a transaction may be open, or until ctx ends.
+func (a *Admin) Decided(ctx context.Context, partitions []record.TopicPartition) (map[record.TopicPartition]Span, error) {
+	var topics []record.Topic
+	var names []string
+	for _, tp := range partitions {
+		if !slices.Contains(topics, tp.Topic) {
+			topics, names = append(topics, tp.Topic), append(names, string(tp.Topic))
+		}
+	}
+	if len(topics) == 0 {
+		return nil, nil // asked for no topics, a broker answers for all
+	}
+	ends, err := a.client.ListEndOffsets(ctx, names...)
+	if err != nil {
+		return nil, a.wrap("list end offsets", err, "")
+	}
+	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+		spans, err := a.Spans(ctx, topics...)
+		if err != nil {
+			return nil, err
+		}
+		open := slices.IndexFunc(partitions, func(tp record.TopicPartition) bool {
+			end, _ := ends.Lookup(string(tp.Topic), int32(tp.Partition))
+			return spans[tp].Stable < record.Offset(end.Offset)
+		})
+		if open < 0 {
+			return spans, nil
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for the open transaction of %s to end: %w", partitions[open], ctx.Err())
+		}
+	}
 }
 
 // DeleteRecords drops what lies before the given offsets.

@@ -11,7 +11,7 @@ type faults struct {
 	guessCommitted  bool // an unknown outcome is taken for a commit
 	flushOpen       bool // open values reach the disk (KAFKA-20685)
 	restoreOneShort bool // a restore stops one record early
-	readEndFirst    bool // the end of the changelog is asked for before the offsets
+	readEndFirst    bool // the end of the changelog is asked for before the offsets, whatever is open there
 }
 
 func (f *faults) reach(p point) {

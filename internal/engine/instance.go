@@ -383,3 +383,18 @@ func (in *instance) partitionsOf(key unitKey) []record.TopicPartition {
 	}
 	return all
 }
+
+// changelogsOf are the changelog partitions of a unit's stores.
+func (in *instance) changelogsOf(key unitKey) []record.TopicPartition {
+	var all []record.TopicPartition
+	for _, i := range in.layout.groups[key.group].subs {
+		sub := &in.layout.plan.Subs[i]
+		if int32(key.p) >= tasksOf(sub, in.layout.facts) {
+			continue
+		}
+		for _, spec := range sub.Stores {
+			all = append(all, record.TopicPartition{Topic: spec.Changelog, Partition: key.p})
+		}
+	}
+	return all
+}

@@ -14,11 +14,13 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"millrace/internal/client"
 	"millrace/internal/state"
 	"millrace/internal/store"
 	"millrace/internal/topology"
@@ -272,6 +274,76 @@ func TestEndOfChangelogIsReadAfterTheOffsets(t *testing.T) {
 				w.mustBeRight()
 			})
 		})
+	}
+}
+
+// A commit that the group knows of may reach the changelog later: Kafka answers
+// it when it is decided and writes the markers behind that, one partition after
+// the other. A task that starts in between waits for them. Here the offsets and
+// the changelog are of two transactions, of which one is late.
+func TestStartWaitsForTheMarkersOfTheChangelog(t *testing.T) {
+	inWorld(t, keyedPlan("app"), 1, func(w *world) {
+		a := w.node("a").start()
+		w.feed(30)
+		w.mustCatchUp()
+		if err := a.leave(); err != nil {
+			t.Fatal(err)
+		}
+		<-a.ended
+		w.feed(5)
+		late := w.commitOutOfBand("in", 0, 35)
+		a.start()
+		time.Sleep(3 * time.Second)
+		if s := a.engine.Status(); s.Err != nil || s.State != Restoring {
+			t.Errorf("with an open transaction in the changelog the job is %s: %v", s.State, s.Err)
+		}
+		late()
+		w.feed(10)
+		w.mustCatchUp()
+		if s := a.engine.Status(); s.Err != nil || s.State != Active {
+			t.Errorf("the job is %s: %v", s.State, s.Err)
+		}
+	})
+}
+
+// commitOutOfBand does what a peer's commit does at the brokers: a commit record
+// in the changelog, and the group's offset. The transaction of the former is open
+// until the returned function ends it.
+func (w *world) commitOutOfBand(topic record.Topic, p record.Partition, offset record.Offset) (end func()) {
+	w.t.Helper()
+	ctx := context.Background()
+	var newest *commitRecord
+	changelog := record.TopicPartition{Topic: "app-folds-changelog", Partition: p}
+	w.read(changelog, 0, w.spans("app-folds-changelog")[changelog].Stable, func(c *client.Columns) {
+		for i, key := range c.Keys {
+			if !isCommitKey(key) {
+				continue
+			}
+			var err error
+			if newest, err = decodeCommit(c.Values[i]); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	})
+	newest.inputs[0].offset = offset
+	peer := w.kafka(kgo.TransactionalID("peer"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err := peer.BeginTransaction(); err != nil {
+		w.t.Fatal(err)
+	}
+	r := &kgo.Record{Topic: string(changelog.Topic), Partition: int32(p), Key: commitKey, Value: newest.append(nil)}
+	if err := peer.ProduceSync(ctx, r).FirstErr(); err != nil {
+		w.t.Fatal(err)
+	}
+	var offsets kadm.Offsets
+	offsets.AddOffset(string(topic), int32(p), int64(offset), -1)
+	if err := kadm.NewClient(peer).CommitAllOffsets(ctx, w.plan.App, offsets); err != nil {
+		w.t.Fatal(err)
+	}
+	return func() {
+		if err := peer.EndTransaction(ctx, kgo.TryCommit); err != nil {
+			w.t.Error(err)
+		}
+		peer.Close()
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"millrace/internal/client"
@@ -153,7 +155,9 @@ type startResult struct {
 //     had open. This instance's own id was taken over when the session opened.
 //  3. The group's offsets are asked for. The brokers answer when no commit is
 //     pending any more.
-//  4. Only then the ends of the changelogs: before, they may be too low.
+//  4. Only then the ends of the changelogs: before, they may be too low. And
+//     only when every transaction that is open there has ended: a commit that
+//     the group knows of may not have reached its changelogs yet.
 //  5. The changelogs are read from the positions on disk to those ends.
 //  6. What each store reflects must be what the group has committed.
 //  7. Watermarks and timers are set, and the partitions go on.
@@ -207,26 +211,13 @@ func (s *starter) tell(r startResult) {
 
 // look does steps 2 to 4.
 func (s *starter) look(units []*unit) error {
-	var inputs []record.TopicPartition
-	topics := make(map[record.Topic]bool)
+	var inputs, changelogs []record.TopicPartition
 	for _, u := range units {
 		inputs = append(inputs, s.in.partitionsOf(u.key)...)
-		group := s.in.layout.groups[u.key.group]
-		for _, t := range group.topics {
-			topics[t] = true
-		}
-		for _, sub := range group.subs {
-			for _, spec := range s.in.layout.plan.Subs[sub].Stores {
-				topics[spec.Changelog] = true
-			}
-		}
-	}
-	var names []record.Topic
-	for t := range topics {
-		names = append(names, t)
+		changelogs = append(changelogs, s.in.changelogsOf(u.key)...)
 	}
 	if s.in.options.faults.readEndFirst {
-		if err := s.ends(names); err != nil {
+		if err := s.ends(inputs, changelogs); err != nil {
 			return err
 		}
 	}
@@ -242,12 +233,34 @@ func (s *starter) look(units []*unit) error {
 	if s.in.options.faults.readEndFirst {
 		return nil
 	}
-	return s.ends(names)
+	return s.ends(inputs, changelogs)
 }
 
-func (s *starter) ends(topics []record.Topic) (err error) {
-	s.spans, err = s.in.admin.Spans(s.ctx, topics...)
+// ends asks how far the inputs and the changelogs can be read.
+func (s *starter) ends(inputs, changelogs []record.TopicPartition) error {
+	var err error
+	if s.spans, err = s.in.admin.Spans(s.ctx, topicNames(inputs)...); err != nil {
+		return err
+	}
+	look := s.in.admin.Decided
+	if s.in.options.faults.readEndFirst {
+		look = func(ctx context.Context, tps []record.TopicPartition) (map[record.TopicPartition]client.Span, error) {
+			return s.in.admin.Spans(ctx, topicNames(tps)...)
+		}
+	}
+	spans, err := look(s.ctx, changelogs)
+	maps.Copy(s.spans, spans)
 	return err
+}
+
+func topicNames(partitions []record.TopicPartition) []record.Topic {
+	var topics []record.Topic
+	for _, tp := range partitions {
+		if !slices.Contains(topics, tp.Topic) {
+			topics = append(topics, tp.Topic)
+		}
+	}
+	return topics
 }
 
 func (s *starter) unit(u *unit) ([]*task, error) {

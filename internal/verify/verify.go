@@ -166,7 +166,7 @@ func (v *verification) lastOffsets(ctx context.Context, topic record.Topic) (map
 	}
 	defer r.close()
 	for {
-		spans, err := r.spans(ctx)
+		spans, err := v.decided(ctx, r)
 		if err != nil {
 			return nil, err
 		}
@@ -285,11 +285,32 @@ func (v *verification) readAll(ctx context.Context, topic record.Topic, each fun
 		return err
 	}
 	defer r.close()
-	spans, err := r.spans(ctx)
+	spans, err := v.decided(ctx, r)
 	if err != nil {
 		return err
 	}
 	return r.readTo(ctx, spans, each, nil)
+}
+
+// decided are the spans of a topic that the job writes, with everything that it
+// has committed so far: the group's offsets of a commit can be seen before its
+// records.
+func (v *verification) decided(ctx context.Context, r *reader) (map[record.Partition]client.Span, error) {
+	ctx, cancel := context.WithTimeout(ctx, v.Patience)
+	defer cancel()
+	spans, err := r.spans(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var partitions []record.TopicPartition
+	for p := range spans {
+		partitions = append(partitions, record.TopicPartition{Topic: r.topic, Partition: p})
+	}
+	all, err := v.admin.Decided(ctx, partitions)
+	for tp, s := range all {
+		spans[tp.Partition] = s
+	}
+	return spans, err
 }
 
 func (v *verification) compare(counted *recount, s stored) Report {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,6 +143,34 @@ func TestAJobThatIsBehindIsNamed(t *testing.T) {
 	behind, ok := errors.AsType[*BehindError](err)
 	if !ok || behind.Partition != 0 || behind.Committed != 2 || behind.Want != 3 {
 		t.Errorf("%v", err)
+	}
+}
+
+// The group's offsets of a commit can be seen before its records: Kafka writes
+// the markers behind the answer. What is open is waited for.
+func TestResultsOfACommitThatIsStillArriving(t *testing.T) {
+	c := right(t)
+	c.click(0, "ana", "/")
+	c.commit(3, 2)
+	job, err := kgo.NewClient(kgo.SeedBrokers(c.addr...), kgo.TransactionalID("job"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer job.Close()
+	if err := job.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	results := &cluster{t, job, c.addr}
+	results.count("click_counts", "user_id", "ana", 3)
+	results.count("page_counts", "page", "/", 3)
+	if report, err := c.verify(300 * time.Millisecond); err == nil || !strings.Contains(err.Error(), "open transaction of click_counts-0") {
+		t.Errorf("while it is open: %+v, %v", report, err)
+	}
+	if err := job.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+		t.Fatal(err)
+	}
+	if report, err := c.verify(time.Minute); err != nil || !report.Match() || report.Clicks != 4 {
+		t.Errorf("when it has ended: %+v, %v", report, err)
 	}
 }
 
