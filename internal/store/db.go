@@ -23,6 +23,7 @@ type DB struct {
 	instance    string
 	setAsideWhy error
 	trouble     atomic.Pointer[trouble]
+	patience    *patience
 
 	mu    sync.Mutex
 	names map[string]uint32 // store ids
@@ -69,6 +70,12 @@ func (d *DB) Trouble() error {
 }
 
 func (d *DB) troubled(err error) { d.trouble.Store(&trouble{err, time.Now()}) }
+
+// refused takes a failure of a flush or a compaction, which Pebble tries again.
+func (d *DB) refused(err error) {
+	d.patience.failed()
+	d.troubled(err)
+}
 
 // loadNames reads which id each store's name has.
 func (d *DB) loadNames() error {
@@ -128,12 +135,34 @@ func (d *DB) SizeBytes() int64 { return int64(d.db.Metrics().DiskSpaceUsage()) }
 // Close writes what was flushed into table files and gives the directory back.
 // While the disk refuses writes it drops that: the changelogs have it.
 func (d *DB) Close() error {
-	var err error
-	if d.Trouble() == nil {
-		err = d.db.Flush()
-	}
+	err := d.lastFlush()
+	close(d.patience.quit)
 	if err := errors.Join(err, d.db.Close(), d.lock.Close()); err != nil {
 		return fmt.Errorf("close state: %w", err)
 	}
 	return nil
+}
+
+// lastFlush waits for what is in memory to reach table files, as long as the disk
+// takes them: Pebble's own wait has no end.
+func (d *DB) lastFlush() error {
+	if d.Trouble() != nil {
+		return nil
+	}
+	flushed, err := d.db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	look := time.NewTicker(firstPause)
+	defer look.Stop()
+	for {
+		select {
+		case <-flushed:
+			return nil
+		case <-look.C:
+			if err := d.Trouble(); err != nil {
+				return err
+			}
+		}
+	}
 }

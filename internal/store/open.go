@@ -67,7 +67,7 @@ func Open(dir string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrInUse, dir, err)
 	}
-	d := &DB{dir: dir, options: o, lock: lock, parts: make(map[partKey]*Part)}
+	d := &DB{dir: dir, options: o, lock: lock, patience: newPatience(), parts: make(map[partKey]*Part)}
 	if err := d.open(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -107,7 +107,7 @@ func (d *DB) openPebble() error {
 
 func (d *DB) pebbleOptions() *pebble.Options {
 	o := &pebble.Options{
-		FS:                          d.options.FS,
+		FS:                          patientFS{d.options.FS, d.patience},
 		CacheSize:                   d.options.CacheBytes,
 		MemTableSize:                d.options.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
@@ -117,10 +117,11 @@ func (d *DB) pebbleOptions() *pebble.Options {
 		MaxOpenFiles:                200,
 		Logger:                      pebbleLogger{d.options.Logger},
 		EventListener: &pebble.EventListener{
-			BackgroundError: d.troubled,
+			BackgroundError: d.refused,
 			DataCorruption:  func(info pebble.DataCorruptionInfo) { d.troubled(info.Details) },
 			FlushEnd: func(info pebble.FlushInfo) {
 				if info.Err == nil {
+					d.patience.succeeded()
 					d.trouble.Store(nil)
 				}
 			},
