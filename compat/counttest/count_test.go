@@ -1,25 +1,13 @@
 package counttest
 
 import (
-	"cmp"
 	"fmt"
 	"os"
-	"strconv"
 	"testing"
-	"time"
 
 	"millrace/compat/foreign"
 	"millrace/compat/target"
 )
-
-func number(t *testing.T, name string, unset uint64) uint64 {
-	t.Helper()
-	n, err := strconv.ParseUint(cmp.Or(os.Getenv(name), strconv.FormatUint(unset, 10)), 10, 64)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
 
 // needs leaves a test out whose flag the binary does not have.
 func needs(t *testing.T, what, flag string) {
@@ -33,8 +21,14 @@ func needs(t *testing.T, what, flag string) {
 // count runs as many cycles as wanted, or fewer where CYCLES shortens all.
 func count(t *testing.T, o Options) {
 	t.Helper()
-	o.Cycles = max(5, int(uint64(o.Cycles)*min(200, number(t, "CYCLES", 200))/200))
-	o.Seed, o.Log = number(t, "SEED", uint64(time.Now().UnixNano())), os.Stdout
+	cycles, err := target.NumberFromEnv("CYCLES", 200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Cycles, o.Log = max(5, int(uint64(o.Cycles)*min(200, cycles)/200)), os.Stdout
+	if o.Seed, err = target.SeedFromEnv(); err != nil {
+		t.Fatal(err)
+	}
 	report, err := Run(t.Context(), o)
 	t.Log(report)
 	if err != nil {

@@ -5,9 +5,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -21,20 +19,16 @@ func TestAttack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := 50_000
-	if text := os.Getenv("FRAMES"); text != "" {
-		if n, err = strconv.Atoi(text); err != nil {
-			t.Fatalf("FRAMES=%s: %v", text, err)
-		}
+	n, err := target.NumberFromEnv("FRAMES", 50_000)
+	if err != nil {
+		t.Fatal(err)
 	}
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("SEED"); text != "" {
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatalf("SEED=%s: %v", text, err)
-		}
+	seed, err := target.SeedFromEnv()
+	if err != nil {
+		t.Fatal(err)
 	}
 	report, err := Attack(t.Context(), Options{
-		Target: target.Options{Kind: kind}, Frames: n, Seed: seed, Log: os.Stdout,
+		Target: target.Options{Kind: kind}, Frames: int(n), Seed: seed, Log: os.Stdout,
 	})
 	t.Log(report)
 	if err != nil {

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"millrace/compat/probe"
 	"millrace/compat/target"
@@ -17,15 +15,11 @@ import (
 // cycles is 200, or what CYCLES says.
 func cycles(t *testing.T) int {
 	t.Helper()
-	text := os.Getenv("CYCLES")
-	if text == "" {
-		return 200
+	n, err := target.NumberFromEnv("CYCLES", 200)
+	if err != nil {
+		t.Fatal(err)
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		t.Fatalf("CYCLES=%s: want a number of kills", text)
-	}
-	return n
+	return int(n)
 }
 
 func options(t *testing.T) Options {
@@ -34,11 +28,9 @@ func options(t *testing.T) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("SEED"); text != "" {
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatalf("SEED=%s: %v", text, err)
-		}
+	seed, err := target.SeedFromEnv()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return Options{Target: target.Options{Kind: kind}, Seed: seed, Log: os.Stdout}
 }

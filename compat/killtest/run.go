@@ -67,16 +67,10 @@ func (r Report) Floor() error {
 var layout = map[string]int{"kill-wide": 4, "kill-narrow": 1}
 
 // The bounds of one cycle: how much must be acknowledged before the next kill,
-// how much longer the broker may live at random, and when a broker that
-// acknowledges nothing is a failure of its own.
+// and when a broker that acknowledges nothing is a failure of its own.
 const (
 	acksPerCycle = 300
-	liveAtMost   = 250 * time.Millisecond
 	progress     = 30 * time.Second
-	// killedEarly is the share of kills that are followed by a second one
-	// during the restart.
-	killedEarly = 0.15
-	earlyWithin = 40 * time.Millisecond
 )
 
 type run struct {
@@ -85,7 +79,7 @@ type run struct {
 	partitions []partition
 	journal    *journal
 	commits    *commits
-	random     *rand.Rand
+	kills      *target.Kills
 	report     Report
 	ready      []time.Duration
 	failed     chan error // the first error of any writer or committer
@@ -102,7 +96,8 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	defer b.Close()
 	r := &run{
 		Options: o, broker: b, journal: newJournal(), commits: newCommits(),
-		random: rand.New(rand.NewPCG(o.Seed, 0)), failed: make(chan error, writers+2),
+		kills:  &target.Kills{Broker: b, Random: rand.New(rand.NewPCG(o.Seed, 0)), WhileDown: o.WhileDown},
+		failed: make(chan error, writers+2),
 	}
 	if err := r.createTopics(ctx); err != nil {
 		return Report{}, err
@@ -112,7 +107,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		err = r.readAgain(ctx)
 	}
 	if err != nil {
-		err = fmt.Errorf("seed %d, cycle %d: %w\nthe broker's last words:\n%s", o.Seed, r.report.Cycles, err, b.LogTail())
+		err = fmt.Errorf("seed %d, cycle %d: %w\nthe broker's last words:\n%s", o.Seed, r.kills.Done, err, b.LogTail())
 	}
 	r.finish(began)
 	return r.report, err
@@ -165,68 +160,40 @@ func (r *run) underLoad(ctx context.Context, do func(context.Context) error) err
 }
 
 func (r *run) cycles(ctx context.Context) error {
-	for r.report.Cycles < r.Cycles && (r.Until.IsZero() || time.Now().Before(r.Until)) {
+	for r.kills.Done < r.Cycles && (r.Until.IsZero() || time.Now().Before(r.Until)) {
 		if err := r.awaitAcks(ctx); err != nil {
 			return err
 		}
 		if err := r.cycle(ctx); err != nil {
 			return err
 		}
-		if r.Log != nil && r.report.Cycles%20 == 0 {
+		if r.Log != nil && r.kills.Done%20 == 0 {
 			fmt.Fprintf(r.Log, "%d kills, %d records acknowledged, %d commits\n",
-				r.report.Cycles, r.journal.acked(), r.commits.acks())
+				r.kills.Done, r.journal.acked(), r.commits.acks())
 		}
 	}
 	return nil
 }
 
-// awaitAcks lets the load run until enough was acknowledged, and a random
-// moment longer.
+// awaitAcks lets the load run until enough was acknowledged.
 func (r *run) awaitAcks(ctx context.Context) error {
-	enough := r.journal.acked() + acksPerCycle
-	commitsEnough := r.commits.acks() + 1
-	deadline := time.Now().Add(progress)
-	for r.journal.acked() < enough || r.commits.acks() < commitsEnough {
-		select {
-		case err := <-r.failed:
-			return err
-		case <-r.broker.Exited():
-			return errors.New("the broker ended by itself")
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(2 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("STUCK: %d of %d acknowledgements and %d commits within %s after a restart",
-				r.journal.acked()-enough+acksPerCycle, acksPerCycle, r.commits.acks()-commitsEnough+1, progress)
-		}
+	acked, commits := r.journal.acked(), r.commits.acks()
+	err := r.kills.Await(ctx, progress, r.failed, func() bool {
+		return r.journal.acked() >= acked+acksPerCycle && r.commits.acks() > commits
+	})
+	if errors.Is(err, target.ErrStuck) {
+		return fmt.Errorf("%w: %d of %d acknowledgements and %d commits", err, r.journal.acked()-acked, acksPerCycle, r.commits.acks()-commits)
 	}
-	time.Sleep(time.Duration(r.random.Int64N(int64(liveAtMost))))
-	return nil
+	return err
 }
 
 // cycle kills the broker, starts it again and compares its log and its
-// committed offsets with everything that was promised before the kill.
+// committed offsets with everything that was promised before.
 func (r *run) cycle(ctx context.Context) error {
-	if err := r.broker.Kill(); err != nil {
+	if err := r.kills.Next(ctx); err != nil {
 		return err
 	}
-	r.report.Cycles++
 	acks, promised := r.journal.takePending(), r.commits.snapshot()
-	if r.WhileDown != nil {
-		if err := r.WhileDown(r.report.Cycles, r.broker); err != nil {
-			return err
-		}
-	}
-	if r.random.Float64() < killedEarly {
-		r.report.KilledEarly++
-		if err := r.broker.StartAndKill(time.Duration(r.random.Int64N(int64(earlyWithin)))); err != nil {
-			return err
-		}
-	}
-	if err := r.broker.Start(ctx); err != nil {
-		return err
-	}
 	r.ready = append(r.ready, r.broker.StartTook)
 	conn, err := probe.Dial(ctx, r.broker.Addr)
 	if err != nil {
@@ -306,6 +273,7 @@ func (r *run) readAgain(ctx context.Context) error {
 }
 
 func (r *run) finish(began time.Time) {
+	r.report.Cycles, r.report.KilledEarly = r.kills.Done, r.kills.Early
 	r.report.Acked, r.report.Commits = r.journal.acked(), r.commits.acks()
 	r.report.Polls, r.report.ByGroup = r.commits.polls, r.commits.byGroup
 	r.report.Repeated = r.journal.repeat

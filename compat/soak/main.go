@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -41,13 +40,13 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("DURATION: %w", err)
 	}
-	count, err := strconv.Atoi(cmp.Or(os.Getenv("FRAMES"), "5000000"))
+	count, err := target.NumberFromEnv("FRAMES", 5_000_000)
 	if err != nil {
-		return fmt.Errorf("FRAMES: %w", err)
+		return err
 	}
-	seed, err := strconv.ParseUint(cmp.Or(os.Getenv("SEED"), strconv.FormatInt(time.Now().UnixNano(), 10)), 10, 64)
+	seed, err := target.SeedFromEnv()
 	if err != nil {
-		return fmt.Errorf("SEED: %w", err)
+		return err
 	}
 	kind, err := target.FromEnv()
 	if err != nil {
@@ -56,7 +55,7 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	fmt.Printf("soak of %s, seed %d\n", duration, seed)
-	return soak(ctx, target.Options{Kind: kind}, duration, count, seed)
+	return soak(ctx, target.Options{Kind: kind}, duration, int(count), seed)
 }
 
 func soak(ctx context.Context, o target.Options, duration time.Duration, count int, seed uint64) error {

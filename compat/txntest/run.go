@@ -56,23 +56,21 @@ func (r Report) Floor() error {
 		return fmt.Errorf("INVALID: too little happened: %s", r)
 	}
 	for library, committed := range r.ByLibrary {
-		if committed < max(1, cycles/10) {
+		if committed < ofEachLibrary(r.Cycles) {
 			return fmt.Errorf("INVALID: %s committed %d transactions in %d cycles", library, committed, cycles)
 		}
 	}
 	return nil
 }
 
+// ofEachLibrary is how many transactions each library must commit in a run.
+func ofEachLibrary(cycles int) int64 { return int64(max(1, cycles/10)) }
+
 // layout is the topics of the test: one that spreads, and one with a single log.
 var layout = map[string]int{"txn-wide": 4, "txn-narrow": 1}
 
-// The bounds of one cycle, as in package killtest, counted in transactions.
-const (
-	commitsPerCycle = 20
-	liveAtMost      = 250 * time.Millisecond
-	killedEarly     = 0.15
-	earlyWithin     = 40 * time.Millisecond
-)
+// commitsPerCycle is how many transactions must be committed before the next kill.
+const commitsPerCycle = 20
 
 // limits are what depends on how long the broker takes to come back.
 type limits struct{ transaction, progress time.Duration }
@@ -89,7 +87,7 @@ type run struct {
 	partitions []history.Partition
 	topics     []string
 	journal    *journal
-	random     *rand.Rand
+	kills      *target.Kills
 	counts     counts
 	writers    []*writer
 	readers    []*reader
@@ -107,7 +105,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 	defer b.Close()
 	r := &run{Options: o, limits: limitsOf[b.Kind], broker: b, journal: &journal{},
-		random: rand.New(rand.NewPCG(o.Seed, 0)), failed: make(chan error, 8)}
+		kills: &target.Kills{Broker: b, Random: rand.New(rand.NewPCG(o.Seed, 0)), WhileDown: o.WhileDown}, failed: make(chan error, 8)}
 	if err := r.prepare(ctx); err != nil {
 		return Report{}, err
 	}
@@ -117,7 +115,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		err = errors.Join(verdict(r.report.Faults), r.counts.wrong())
 	}
 	if err != nil {
-		err = fmt.Errorf("seed %d, cycle %d: %w\nthe broker's last words:\n%s", o.Seed, r.report.Cycles, err, b.LogTail())
+		err = fmt.Errorf("seed %d, cycle %d: %w\nthe broker's last words:\n%s", o.Seed, r.kills.Done, err, b.LogTail())
 	}
 	r.count(began)
 	return r.report, err
@@ -217,65 +215,49 @@ func (r *run) write(ctx context.Context) error {
 }
 
 func (r *run) cycles(ctx context.Context) error {
-	for r.report.Cycles < r.Cycles && (r.Until.IsZero() || time.Now().Before(r.Until)) {
+	for r.kills.Done < r.Cycles && (r.Until.IsZero() || time.Now().Before(r.Until)) {
 		if err := r.awaitCommits(ctx); err != nil {
 			return err
 		}
-		if err := r.cycle(ctx); err != nil {
+		if err := r.kills.Next(ctx); err != nil {
 			return err
 		}
-		if r.Log != nil && r.report.Cycles%20 == 0 {
+		if r.Log != nil && r.kills.Done%20 == 0 {
 			fmt.Fprintf(r.Log, "%d kills, %d transactions committed, %d unknown, %d aborted\n",
-				r.report.Cycles, r.counts.committed.Load(), r.counts.unknown.Load(), r.counts.aborted.Load())
+				r.kills.Done, r.counts.committed.Load(), r.counts.unknown.Load(), r.counts.aborted.Load())
 		}
 	}
-	return r.awaitCommits(ctx)
+	if err := r.awaitCommits(ctx); err != nil {
+		return err
+	}
+	return r.awaitLibraries(ctx)
 }
 
-// awaitCommits lets the load run until enough was committed, and a random
-// moment longer.
-func (r *run) awaitCommits(ctx context.Context) error {
-	committed, observed := r.journal.progress()
-	enough, seen := committed+commitsPerCycle, observed+1
-	deadline := time.Now().Add(r.progress)
-	for committed < enough || observed < seen {
-		select {
-		case err := <-r.failed:
-			return err
-		case <-r.broker.Exited():
-			return errors.New("the broker ended by itself")
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(2 * time.Millisecond):
+// awaitLibraries gives those libraries their turn that start slowly: on a busy
+// machine they may be killed again and again before their first commit.
+func (r *run) awaitLibraries(ctx context.Context) error {
+	for _, w := range r.writers {
+		err := r.kills.Await(ctx, r.progress, r.failed, func() bool { return w.done.Load() >= ofEachLibrary(r.kills.Done) })
+		if err != nil {
+			return fmt.Errorf("%s with %d transactions committed: %w", w.library.Name, w.done.Load(), err)
 		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("STUCK: %d of %d transactions committed and %d offsets observed within %s after a restart",
-				committed-enough+commitsPerCycle, commitsPerCycle, observed-seen+1, r.progress)
-		}
-		committed, observed = r.journal.progress()
 	}
-	time.Sleep(time.Duration(r.random.Int64N(int64(liveAtMost))))
 	return nil
 }
 
-// cycle kills the broker and starts it again.
-func (r *run) cycle(ctx context.Context) error {
-	if err := r.broker.Kill(); err != nil {
-		return err
+// awaitCommits lets the load run until enough was committed.
+func (r *run) awaitCommits(ctx context.Context) error {
+	committed, observed := r.journal.progress()
+	enough, seen := committed+commitsPerCycle, observed+1
+	err := r.kills.Await(ctx, r.progress, r.failed, func() bool {
+		committed, observed = r.journal.progress()
+		return committed >= enough && observed >= seen
+	})
+	if errors.Is(err, target.ErrStuck) {
+		return fmt.Errorf("%w: %d of %d transactions committed and %d offsets observed",
+			err, committed-enough+commitsPerCycle, commitsPerCycle, observed-seen+1)
 	}
-	r.report.Cycles++
-	if r.WhileDown != nil {
-		if err := r.WhileDown(r.report.Cycles, r.broker); err != nil {
-			return err
-		}
-	}
-	if r.random.Float64() < killedEarly {
-		r.report.KilledEarly++
-		if err := r.broker.StartAndKill(time.Duration(r.random.Int64N(int64(earlyWithin)))); err != nil {
-			return err
-		}
-	}
-	return r.broker.Start(ctx)
+	return err
 }
 
 // rest decides every transaction that a dead producer has left, and reads
@@ -390,6 +372,7 @@ func (r *run) countRecords(h *history.History) {
 }
 
 func (r *run) count(began time.Time) {
+	r.report.Cycles, r.report.KilledEarly = r.kills.Done, r.kills.Early
 	c := &r.counts
 	r.report.Committed, r.report.Unknown, r.report.Aborted = c.committed.Load(), c.unknown.Load(), c.aborted.Load()
 	r.report.Delayed, r.report.Zombies, r.report.Lives = c.delayed.Load(), c.zombies.Load(), c.lives.Load()
