@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"millrace/internal/broker"
 	"millrace/internal/vfs/crashfs"
@@ -23,8 +24,8 @@ type txnImage struct {
 
 // txnWorkload runs transactions, of which every third aborts, and takes images
 // at each operation of the disk and in every way that it may lose what is not
-// synced.
-func txnWorkload(t *testing.T, cfg broker.Config, v2 bool, transactions int) []txnImage {
+// synced. A sync lets what is written meanwhile pass first, up to patience.
+func txnWorkload(t *testing.T, cfg broker.Config, v2 bool, transactions int, patience time.Duration) []txnImage {
 	fsys := crashfs.New()
 	cfg.FS = fsys
 	n := serve(t, cfg)
@@ -37,7 +38,27 @@ func txnWorkload(t *testing.T, cfg broker.Config, v2 bool, transactions int) []t
 	var mu sync.Mutex
 	var images []txnImage
 	seed := uint64(0)
+	written := make(chan struct{}, 1)
+	wait := func(op crashfs.Op) {
+		if op.Kind != crashfs.SyncData && op.Kind != crashfs.SyncAll {
+			return
+		}
+		select {
+		case <-written: // before this sync
+		default:
+		}
+		select {
+		case <-written:
+		case <-time.After(patience):
+		}
+	}
 	take := func(op crashfs.Op) {
+		if op.Kind == crashfs.Write {
+			select {
+			case written <- struct{}{}:
+			default:
+			}
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		for _, policy := range crashfs.Policies() {
@@ -47,7 +68,7 @@ func txnWorkload(t *testing.T, cfg broker.Config, v2 bool, transactions int) []t
 			images = append(images, txnImage{image, op, policy, known, sent.Load()})
 		}
 	}
-	fsys.OnOp(nil, take)
+	fsys.OnOp(wait, take)
 	for i := range int64(transactions) {
 		p.prepare("t", strconv.FormatInt(i+1, 10), i+1)
 		sent.Store(i + 1)
@@ -115,7 +136,7 @@ const txnCrashFloor = 600 // images of each version of the protocol
 func TestTransactionsSurviveCrashes(t *testing.T) {
 	for _, v2 := range []bool{false, true} {
 		t.Run(fmt.Sprintf("v2=%v", v2), func(t *testing.T) {
-			images := txnWorkload(t, broker.Config{}, v2, 6)
+			images := txnWorkload(t, broker.Config{}, v2, 6, 0)
 			for _, image := range images {
 				if fault := image.check(t, broker.Config{}); fault != "" {
 					t.Fatalf("%s, %s, %d answered, %d sent: %s", image.op, image.policy, image.answered, image.sent, fault)
@@ -129,9 +150,13 @@ func TestTransactionsSurviveCrashes(t *testing.T) {
 	}
 }
 
-// bugRuns bounds the workloads that look for a planted bug: the scheduler decides
-// what a single one shows.
-const bugRuns = 20
+// Bugs show when something is written before a sync that it should have waited
+// for. So syncs are slow, and the workload is run again if a busy machine was
+// slower still.
+const (
+	bugRuns     = 20
+	bugPatience = 20 * time.Millisecond
+)
 
 // The same test finds each planted bug.
 func TestTransactionCrashesFindBugs(t *testing.T) {
@@ -150,7 +175,7 @@ func TestTransactionCrashesFindBugs(t *testing.T) {
 
 // huntTxnBug is what the images of one workload show; empty when that is nothing.
 func huntTxnBug(t *testing.T, cfg broker.Config) string {
-	for i, image := range txnWorkload(t, cfg, true, 6) {
+	for i, image := range txnWorkload(t, cfg, true, 6, bugPatience) {
 		if fault := image.check(t, cfg); fault != "" {
 			return fmt.Sprintf("image %d, %s, %s: %s", i, image.op, image.policy, fault)
 		}
