@@ -26,7 +26,7 @@ func TestRunEmbedded(t *testing.T) {
 			}
 		})
 		words.GroupBy(func(w string) string { return w }).Count("word").To(counts)
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 		ready, ended := make(chan millrace.Ready, 1), make(chan error, 1)
 		go func() {
 			ended <- app.Run(ctx, millrace.Embedded(dir), millrace.Listen("localhost:0"), millrace.CommitInterval(10*time.Millisecond),

@@ -25,6 +25,10 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"millrace": main})
 }
 
+// givesUp is when a test no longer waits for what must happen soon. It measures
+// nothing: the machine may be busy.
+const givesUp = 90 * time.Second
+
 // TestScripts runs the command line as users do: the real binary, real
 // processes, free ports. testdata/script/README.md names the words that the
 // scripts have beside testscript's own.
@@ -149,15 +153,15 @@ func startServer(ts *testscript.TestScript, args []string) {
 	ts.Setenv("MILLRACE_HTTP", ready[2])
 }
 
-// scriptShutdown: shutdown. Sends SIGTERM to the last server, which must exit with 0
-// within five seconds. What it said is in the file server.log.
+// scriptShutdown: shutdown. Sends SIGTERM to the last server, which must exit with
+// 0. What it said is in the file server.log.
 func scriptShutdown(ts *testscript.TestScript, _ bool, _ []string) {
 	p := ts.Value(serversKey).(*servers).last()
 	ts.Check(p.cmd.Process.Signal(syscall.SIGTERM))
 	select {
 	case <-p.ended:
-	case <-time.After(5 * time.Second):
-		ts.Fatalf("the server did not stop within 5 s:\n%s", p.talk)
+	case <-time.After(givesUp):
+		ts.Fatalf("the server did not stop within %v:\n%s", givesUp, p.talk)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs("server.log"), []byte(p.talk.String()), 0o600))
 	if p.err != nil {
@@ -194,7 +198,7 @@ func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
 // matches: for what another process brings about.
 func scriptAwait(ts *testscript.TestScript, _ bool, args []string) {
 	pattern := regexp.MustCompile("(?m)" + args[0])
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(givesUp)
 	for {
 		err := ts.Exec(args[1], args[2:]...)
 		out := ts.ReadFile("stdout")
@@ -212,7 +216,7 @@ func scriptAwait(ts *testscript.TestScript, _ bool, args []string) {
 // matches.
 func scriptGet(ts *testscript.TestScript, _ bool, args []string) {
 	pattern := regexp.MustCompile(args[1])
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(givesUp)
 	for {
 		body, err := fetch(ts.Getenv("MILLRACE_HTTP") + args[0])
 		if err == nil && pattern.MatchString(body) {
@@ -226,7 +230,7 @@ func scriptGet(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func fetch(url string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), givesUp)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

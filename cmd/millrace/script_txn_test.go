@@ -18,7 +18,7 @@ func scriptHang(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	defer cl.Close() // aborts nothing
 	ts.Check(cl.BeginTransaction())
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), givesUp)
 	defer cancel()
 	ts.Check(cl.ProduceSync(ctx, kgo.StringRecord("left behind")).FirstErr())
 }

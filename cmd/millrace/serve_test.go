@@ -32,7 +32,7 @@ func TestServeEndsWhatItStarted(t *testing.T) {
 	}
 	_, http, _ := strings.Cut(strings.TrimSpace(line), "http=")
 	http, _, _ = strings.Cut(http, " ")
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(givesUp)
 	for {
 		if got := call(t, "", nil, "query", "--top", "1", "--http", http); got.code == exitDone && strings.Contains(got.stdout, "user_") {
 			break
@@ -42,13 +42,9 @@ func TestServeEndsWhatItStarted(t *testing.T) {
 		}
 	}
 	watchTwice(t, http)
-	began := time.Now()
 	stop()
 	if code := <-exited; code != exitDone {
 		t.Errorf("exit code %d:\n%s", code, talk)
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("stopping took %v", took)
 	}
 	if strings.Contains(talk.String(), "level=ERROR") || strings.Contains(talk.String(), "stopped uncleanly") {
 		t.Errorf("the server complained:\n%s", talk)

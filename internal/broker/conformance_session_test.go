@@ -80,7 +80,7 @@ func (s *session) write(req kmsg.Request) {
 	s.t.Helper()
 	s.corr++
 	frame := s.form.AppendRequest(nil, req, s.corr)
-	_ = s.conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = s.conn.SetDeadline(time.Now().Add(givesUp))
 	if _, err := s.conn.Write(frame); err != nil {
 		s.t.Fatalf("%s: %v", kmsg.NameForKey(req.Key()), err)
 	}

@@ -137,7 +137,7 @@ func TestPipelinedProducesShareSyncs(t *testing.T) {
 	}
 	// All of them are appended although not one is synced: a record that is sent
 	// over another connection gets the offset behind them.
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(givesUp)
 	offset := int64(0)
 	for offset <= requests && time.Now().Before(deadline) {
 		r := other.produce(1, "a", 0, records(t, "probe"))
@@ -214,7 +214,7 @@ func TestCloseGivesUpOnAStuckDisk(t *testing.T) {
 // waitUntil polls a condition that another goroutine makes true.
 func waitUntil(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(givesUp); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("timed out: %s", what)
 		}

@@ -109,25 +109,24 @@ func TestFetchSessionsAreRefused(t *testing.T) {
 	}
 }
 
+// neverMs is a wait that outlasts the patience of a connection.
+const neverMs = int32(10 * givesUp / time.Millisecond)
+
 // F5: a fetch at the end waits for records, and gets them as soon as they can be read.
 func TestLongPoll(t *testing.T) {
 	n := serve(t, broker.Config{FS: crashfs.New()})
 	consumer, producer := dial(t, n.addr), dial(t, n.addr)
 	producer.createTopic("a", 3)
 	req := fetchAsk("a", 1, 0)
-	req.MaxWaitMillis = 30_000
+	req.MaxWaitMillis = neverMs
 	id := consumer.send(12, req)
 	waitUntil(t, "the fetch waits", func() bool { return n.InFlight() == 1 })
 	producer.mustProduce("a", 0, "elsewhere")
-	began := time.Now()
 	producer.mustProduce("a", 1, "news")
 	resp := req.ResponseKind().(*kmsg.FetchResponse)
 	consumer.receive(id, resp)
 	if got := values(t, resp.Topics[0].Partitions[0].RecordBatches); len(got) != 1 || got[0] != "news" {
 		t.Errorf("got %v", got)
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("the waiting fetch was answered after %v", took)
 	}
 }
 
@@ -135,7 +134,7 @@ func TestLongPoll(t *testing.T) {
 func TestEmptyFetchIsAnsweredAtOnce(t *testing.T) {
 	c := dial(t, startBroker(t))
 	req := fetchAsk("a", 0, 0)
-	req.Topics, req.MaxWaitMillis = nil, 60_000
+	req.Topics, req.MaxWaitMillis = nil, neverMs
 	if resp := call[*kmsg.FetchResponse](c, 12, req); resp.ErrorCode != 0 || len(resp.Topics) != 0 {
 		t.Errorf("code %d, %d topics", resp.ErrorCode, len(resp.Topics))
 	}
@@ -148,7 +147,7 @@ func TestLongPollEndsInTime(t *testing.T) {
 	req.MaxWaitMillis = 100
 	began := time.Now()
 	p := c.fetch(req)
-	if took := time.Since(began); took < 100*time.Millisecond || took > 5*time.Second {
+	if took := time.Since(began); took < 100*time.Millisecond {
 		t.Errorf("answered after %v, want 100ms", took)
 	}
 	if p.ErrorCode != 0 || p.HighWatermark != 0 {
@@ -180,7 +179,7 @@ func TestLongPollOnDeletedTopic(t *testing.T) {
 	consumer, admin := dial(t, n.addr), dial(t, n.addr)
 	admin.createTopic("a", 1)
 	req := fetchAsk("a", 0, 0)
-	req.MaxWaitMillis = 30_000
+	req.MaxWaitMillis = neverMs
 	id := consumer.send(12, req)
 	waitUntil(t, "the fetch waits", func() bool { return n.InFlight() == 1 })
 	del := kmsg.NewPtrDeleteTopicsRequest()

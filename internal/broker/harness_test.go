@@ -38,6 +38,10 @@ func startBroker(t testing.TB) string {
 // so busy that a test meets the second pass of retention.
 var patient = log.Options{RetentionInterval: time.Hour}
 
+// givesUp is when a test no longer waits for what must happen soon. It measures
+// nothing: the machine may be busy.
+const givesUp = 90 * time.Second
+
 func openDir(t testing.TB, dir string) vfs.FS {
 	t.Helper()
 	fsys, err := vfs.OpenOS(dir)
@@ -79,7 +83,7 @@ func serve(t testing.TB, cfg broker.Config) *node {
 // stop closes the broker and waits for its end. Safe to call twice.
 func (n *node) stop(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), givesUp)
 	defer cancel()
 	if err := n.Close(ctx); (err != nil) != n.broken {
 		t.Errorf("close broker: %v", err)
@@ -106,7 +110,7 @@ func (n *node) client(t testing.TB, opts ...kgo.Opt) *kgo.Client {
 
 // testContext ends well before the test binary's own deadline.
 func testContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), givesUp)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -43,8 +43,8 @@ func TestMutatedFrames(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 
-	more := frameTarget(t)
 	var tally frameTally
+	more := frameTarget(t, tally.enough)
 	var senders sync.WaitGroup
 	for seed := range uint64(frameSenders) {
 		senders.Go(func() {
@@ -77,7 +77,7 @@ func TestMutatedFrames(t *testing.T) {
 	perFrame := int64(after.TotalAlloc-before.TotalAlloc) / tally.total()
 	t.Logf("%d frames answered, %d cost their connection, %d had to wait; %d bytes allocated per frame",
 		tally.answered.Load(), tally.closed.Load(), tally.waiting.Load(), perFrame)
-	if tally.answered.Load() < 1000 || tally.closed.Load() < 1000 {
+	if !tally.enough() {
 		t.Error("too few frames were dealt with: the run proves nothing")
 	}
 	if perFrame > 64<<10 {
@@ -89,7 +89,7 @@ func TestMutatedFrames(t *testing.T) {
 }
 
 // frameTarget says, given the frames sent so far, whether to send more.
-func frameTarget(t *testing.T) func(sent int64) bool {
+func frameTarget(t *testing.T, enough func() bool) func(sent int64) bool {
 	if text := os.Getenv(mutatedFramesEnv); text != "" {
 		count, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
@@ -98,11 +98,14 @@ func frameTarget(t *testing.T) func(sent int64) bool {
 		return func(sent int64) bool { return sent < count }
 	}
 	until := time.Now().Add(mutatedFramesTime)
-	return func(int64) bool { return time.Now().Before(until) }
+	return func(int64) bool { return time.Now().Before(until) || !enough() }
 }
 
 // frameTally counts what became of the frames.
 type frameTally struct{ answered, closed, waiting atomic.Int64 }
+
+// enough frames of both kinds, for a run to prove something.
+func (t *frameTally) enough() bool { return t.answered.Load() >= 1000 && t.closed.Load() >= 1000 }
 
 func (t *frameTally) total() int64 { return t.answered.Load() + t.closed.Load() + t.waiting.Load() }
 

@@ -44,7 +44,7 @@ func (c *rawConn) send(version int16, req kmsg.Request) int32 {
 
 func (c *rawConn) write(frame []byte) {
 	c.t.Helper()
-	_ = c.SetWriteDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetWriteDeadline(time.Now().Add(givesUp))
 	if _, err := c.Conn.Write(frame); err != nil {
 		c.t.Fatalf("write: %v", err)
 	}
@@ -77,7 +77,7 @@ func (c *rawConn) receiveFrame() []byte {
 
 // nextFrame is receiveFrame for goroutines beside the test's own.
 func (c *rawConn) nextFrame() ([]byte, error) {
-	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(givesUp))
 	var length [4]byte
 	if _, err := io.ReadFull(c, length[:]); err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func call[R kmsg.Response](c *rawConn, version int16, req kmsg.Request) R {
 // expectClosed fails unless the broker has closed the connection without a word.
 func (c *rawConn) expectClosed(why string) {
 	c.t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(givesUp))
 	n, err := c.Read(make([]byte, 1))
 	var timeout net.Error
 	if n > 0 || errors.As(err, &timeout) && timeout.Timeout() {

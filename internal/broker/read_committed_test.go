@@ -103,8 +103,7 @@ func TestReadCommittedWaitsForTheDecision(t *testing.T) {
 	w := txnWriter{t: t, log: n.LogOf(t, "a", 0), producer: 100}
 	w.write("held back")
 	ask := committedAsk("a", 0)
-	ask.MaxWaitMillis = 20_000
-	start := time.Now()
+	ask.MaxWaitMillis = neverMs
 	id := c.send(12, ask)
 	dial(t, n.addr).mustProduce("a", 0, "behind it")
 	w.end(true)
@@ -112,9 +111,6 @@ func TestReadCommittedWaitsForTheDecision(t *testing.T) {
 	c.receive(id, resp)
 	if got := values(t, resp.Topics[0].Partitions[0].RecordBatches); len(got) < 2 || got[0] != "held back" {
 		t.Errorf("got %q", got)
-	}
-	if waited := time.Since(start); waited > 10*time.Second {
-		t.Errorf("the decision woke nobody: the answer took %v", waited)
 	}
 }
 

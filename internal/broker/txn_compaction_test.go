@@ -53,7 +53,7 @@ func TestTransactionsUnderCompaction(t *testing.T) {
 		}
 		again.stop(t)
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(givesUp)
 	for n.OwnTopicBytes() > 60_000 && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond) // the compaction's own clock is the real one here
 	}

@@ -177,7 +177,7 @@ func TestTransactionWithoutAnOwner(t *testing.T) {
 	n.stop(t)
 	again := serve(t, broker.Config{FS: fsys})
 	dial(t, again.addr).createTopic("served", 1)
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(givesUp)
 	for partition := range int32(2) {
 		values, settled := committedIn(t, again, "t", partition)
 		for ; !settled && time.Now().Before(deadline); values, settled = committedIn(t, again, "t", partition) {

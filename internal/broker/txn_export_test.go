@@ -57,7 +57,7 @@ func (b *Broker) WaitSettled(t testing.TB, ids ...string) {
 		}
 		select {
 		case <-settled:
-		case <-time.After(20 * time.Second):
+		case <-time.After(90 * time.Second):
 			t.Fatalf("the markers of %q do not get written", id)
 		}
 	}

@@ -438,7 +438,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Fatalf("a connection above the bound was answered: %q", line)
 	}
 	first.Close()
-	if err := third.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := third.SetReadDeadline(time.Now().Add(90 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if line, err := answer.ReadString('\n'); err != nil || !strings.Contains(line, "200") {
@@ -455,7 +455,7 @@ func TestSlowHeadersLoseTheirConnection(t *testing.T) {
 	}
 	defer conn.Close()
 	fmt.Fprint(conn, "GET / HT")
-	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(90 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadAll(conn); err != nil {
