@@ -217,6 +217,7 @@ func parseBytes(flag, text string) (int64, error) {
 // serve runs a server until ctx ends or one of its parts fails.
 func (a *app) serve(ctx context.Context, s serveSettings) error {
 	spareProcessor()
+	a.limitHeap(s.memoryBytes)
 	n := &node{settings: s, logger: a.logger(s)}
 	defer n.finish()
 	if err := n.start(ctx); err != nil {
