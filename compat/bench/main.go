@@ -6,7 +6,8 @@
 // The environment sets its size; the defaults are the full form.
 //
 //	ROUNDS  rounds of A B A B, of which the median counts (5)
-//	EVENTS  records per round of the throughput rows (5000000)
+//	EVENTS  records per round of the throughput rows (5000000); the rows of
+//	        counts take at most 1500000
 //	SIZE    GB on disk for the rows about restart and memory (10)
 //	SINGLES records of the one-at-a-time rows (2000)
 //	ROWS    regular expression of the sections to run (all)
