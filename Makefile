@@ -22,7 +22,7 @@ lint:
 	go tool staticcheck ./...
 
 test: lint ## everything that needs Go alone
-	go test ./...
+	go test -timeout 30m ./...
 	@$(MAKE) --no-print-directory race
 
 # The rooms with goroutines under the race detector, without their crash worlds:
@@ -31,7 +31,7 @@ RACE_ROOMS := ./internal/log ./internal/broker ./internal/clicks ./internal/clie
 RACE_SKIP  := CrashWorld|CompactionCrashes|ErrorPoints|Rot|Planted|PowerCut|Mutated|Conformance|TenThousand|Flip|Truncat
 race: ## the same under the race detector, where it pays
 	@if command -v cc >/dev/null; then \
-		echo "go test -race $(RACE_ROOMS)"; CGO_ENABLED=1 go test -race -skip '$(RACE_SKIP)' $(RACE_ROOMS); \
+		echo "go test -race $(RACE_ROOMS)"; CGO_ENABLED=1 go test -race -timeout 30m -skip '$(RACE_SKIP)' $(RACE_ROOMS); \
 	else echo "LEFT OUT: race detector, which needs a C compiler (cc)"; fi
 
 include compat/targets.mk
