@@ -226,18 +226,14 @@ func mayDeleteRecords(c *conn, req *kmsg.DeleteRecordsRequest, v *verdict) {
 	})
 }
 
+// mayDescribeTopicPartitions names the topics that the client may describe where
+// it asks for all, so that the pages, and where the next one begins, are of these.
 func mayDescribeTopicPartitions(c *conn, req *kmsg.DescribeTopicPartitionsRequest, v *verdict) {
-	if len(req.Topics) == 0 { // all
-		amend(v, func(resp *kmsg.DescribeTopicPartitionsResponse) {
-			resp.Topics, _ = part(resp.Topics, func(t kmsg.DescribeTopicPartitionsResponseTopic) bool {
-				return c.mayTopic(auth.Describe, orEmpty(t.Topic))
-			})
-			if resp.NextCursor != nil && !c.mayTopic(auth.Describe, resp.NextCursor.Topic) {
-				resp.NextCursor.Topic = "" // the place of a topic that the client must not know
-			}
-		})
-	} else {
+	if len(req.Topics) > 0 {
 		mayDescribeNamedPartitions(c, req, v)
+	} else if req.Topics = c.describableTopics(); len(req.Topics) == 0 {
+		v.instead = req.ResponseKind().(*kmsg.DescribeTopicPartitionsResponse)
+		return
 	}
 	amend(v, func(resp *kmsg.DescribeTopicPartitionsResponse) {
 		for i := range resp.Topics {
@@ -246,6 +242,15 @@ func mayDescribeTopicPartitions(c *conn, req *kmsg.DescribeTopicPartitionsReques
 			}
 		}
 	})
+}
+
+func (c *conn) describableTopics() (names []kmsg.DescribeTopicPartitionsRequestTopic) {
+	for _, name := range topicNames(c.b.catalog.topics.all()) {
+		if c.mayTopic(auth.Describe, name) {
+			names = append(names, kmsg.DescribeTopicPartitionsRequestTopic{Topic: name})
+		}
+	}
+	return names
 }
 
 func mayDescribeNamedPartitions(c *conn, req *kmsg.DescribeTopicPartitionsRequest, v *verdict) {
