@@ -49,6 +49,12 @@ func (c *commits) acks() int64 {
 	return c.n
 }
 
+func (c *commits) of(group string) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.byGroup[group]
+}
+
 // snapshot copies the promises made so far.
 func (c *commits) snapshot() map[string]map[partition]int64 {
 	c.mu.Lock()
@@ -83,7 +89,7 @@ func (c *commits) check(conn *probe.Conn, promised map[string]map[partition]int6
 // committed asks for a committed offset, again while the coordinator loads.
 func committed(conn *probe.Conn, group string, p partition) (int64, error) {
 	const coordinatorLoading, notCoordinator, unstable = 14, 16, 88
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(progress); ; time.Sleep(10 * time.Millisecond) {
 		offset, err := conn.Committed(group, p.Topic, p.Index)
 		var refused *probe.Error
 		if errors.As(err, &refused) && time.Now().Before(deadline) {

@@ -70,7 +70,7 @@ var layout = map[string]int{"kill-wide": 4, "kill-narrow": 1}
 // and when a broker that acknowledges nothing is a failure of its own.
 const (
 	acksPerCycle = 300
-	progress     = 30 * time.Second
+	progress     = 90 * time.Second
 )
 
 type run struct {
@@ -170,6 +170,18 @@ func (r *run) cycles(ctx context.Context) error {
 		if r.Log != nil && r.kills.Done%20 == 0 {
 			fmt.Fprintf(r.Log, "%d kills, %d records acknowledged, %d commits\n",
 				r.kills.Done, r.journal.acked(), r.commits.acks())
+		}
+	}
+	return r.awaitGroups(ctx)
+}
+
+// awaitGroups gives the groups their turn that come back slowly: on a busy
+// machine their members may be killed again and again before they commit.
+func (r *run) awaitGroups(ctx context.Context) error {
+	for _, group := range []string{memberGroup, counterGroup} {
+		err := r.kills.Await(ctx, progress, r.failed, func() bool { return r.commits.of(group) >= int64(r.kills.Done) })
+		if err != nil {
+			return fmt.Errorf("group %s with %d commits: %w", group, r.commits.of(group), err)
 		}
 	}
 	return nil

@@ -76,7 +76,7 @@ const commitsPerCycle = 20
 type limits struct{ transaction, progress time.Duration }
 
 var limitsOf = map[target.Kind]limits{
-	target.Millrace: {2 * time.Second, 40 * time.Second},
+	target.Millrace: {2 * time.Second, 90 * time.Second},
 	target.Kafka:    {12 * time.Second, 90 * time.Second},
 }
 

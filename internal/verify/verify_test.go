@@ -163,7 +163,7 @@ func TestResultsOfACommitThatIsStillArriving(t *testing.T) {
 	results := &cluster{t, job, c.addr}
 	results.count("click_counts", "user_id", "ana", 3)
 	results.count("page_counts", "page", "/", 3)
-	if report, err := c.verify(300 * time.Millisecond); err == nil || !strings.Contains(err.Error(), "open transaction of click_counts-0") {
+	if report, err := c.verify(5 * time.Second); err == nil || !strings.Contains(err.Error(), "open transaction of click_counts-0") {
 		t.Errorf("while it is open: %+v, %v", report, err)
 	}
 	if err := job.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
