@@ -7,7 +7,7 @@ const [url, executablePath, screenshot] = process.argv.slice(2);
 
 // Numbers are looked at this often, for at most this long.
 const every = 100;
-const atMost = 5000;
+const atMost = 60000;
 
 const numbers = (page) => page.evaluate(() => (document.body.innerText.match(/\d[\d,.]*/g) ?? []).join(" "));
 
@@ -44,7 +44,8 @@ async function look() {
     seen.firstNumber = await page.waitForFunction(() => /[1-9]/.test(document.body.innerText), null, { timeout: atMost })
       .then(() => true, () => false);
     seen.movedAfter = [await firstChange(page), await firstChange(page)];
-    await page.waitForTimeout(500);
+    // The planted user is among the top users as soon as its clicks are counted.
+    await page.waitForFunction(() => document.body.innerText.includes("id=planted"), null, { timeout: atMost }).catch(() => {});
     seen.hostile = await page.evaluate(() => document.querySelectorAll("#planted").length);
     seen.text = await page.evaluate(() => document.body.innerText);
     await page.screenshot({ path: screenshot, fullPage: true });

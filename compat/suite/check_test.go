@@ -90,7 +90,7 @@ func awaitReadable(t *testing.T, conn *probe.Conn, topic string, partition int32
 			next = max(next, at.offset+1)
 		}
 	}
-	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(soon); ; time.Sleep(10 * time.Millisecond) {
 		end, err := conn.Offset(topic, partition, probe.Latest)
 		if err != nil {
 			t.Fatal(err)
