@@ -11,19 +11,24 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // network is how one instance reaches the brokers, with faults. It knows where
 // a request and an answer begin, so a fault can strike a request before the
 // broker sees it, or its answer after the broker has acted.
 type network struct {
-	dial func(ctx context.Context, network, address string) (net.Conn, error)
+	dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	ledger *ledger
+	forge  func(frame []byte) []byte // what goes out in place of a request; nil: the request
 
 	echoes sync.WaitGroup // requests that are still to arrive once more
 
 	mu    sync.Mutex
 	fault func(key int16) (strike, func())
 	dead  bool
+	flow  chan struct{} // open when nothing flows; nil: all does
 	conns map[*faultyConn]bool
 }
 
@@ -37,10 +42,14 @@ const (
 	slow             // the answer takes two seconds
 	dieBefore        // the machine goes down before the request is sent
 	dieAfter         // the machine goes down when the broker has acted
-	lie              // EndTxn only: the broker acts and answers UNKNOWN_SERVER_ERROR
+	lie              // EndTxn and InitProducerId only: the broker acts and answers UNKNOWN_SERVER_ERROR
 	echo             // it arrives a second time, later, over another connection
 	hold             // it arrives three seconds late
 )
+
+func (s strike) String() string {
+	return [...]string{"pass", "lost on its way", "answer lost", "answer late", "power cut before", "power cut when done", "done but answered with an error", "arrives twice", "arrives late"}[s]
+}
 
 var errCut = errors.New("the network was cut")
 
@@ -73,7 +82,7 @@ func (n *network) Dial(ctx context.Context, network, address string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	f := &faultyConn{Conn: c, network: n, lost: make(map[int32]bool), late: make(map[int32]bool), last: make(map[int32]func()), lies: make(map[int32]bool)}
+	f := &faultyConn{Conn: c, network: n, open: make(map[int32]fate)}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.dead {
@@ -89,6 +98,7 @@ func (n *network) Dial(ctx context.Context, network, address string) (net.Conn, 
 
 // cut ends all connections and lets none come about until mend.
 func (n *network) cut() {
+	n.resume()
 	n.mu.Lock()
 	n.dead = true
 	conns := n.conns
@@ -105,16 +115,49 @@ func (n *network) mend() {
 	n.dead = false
 }
 
+// stall holds everything back that is on its way, until resume: the machine's
+// process was stopped, and will wake up with all that it wanted to say.
+func (n *network) stall() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.flow == nil {
+		n.flow = make(chan struct{})
+	}
+}
+
+func (n *network) resume() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.flow != nil {
+		close(n.flow)
+		n.flow = nil
+	}
+}
+
+// flowing waits while the network is stalled.
+func (n *network) flowing() {
+	n.mu.Lock()
+	flow := n.flow
+	n.mu.Unlock()
+	if flow != nil {
+		<-flow
+	}
+}
+
 type faultyConn struct {
 	net.Conn
 	network *network
 
 	mu   sync.Mutex
-	lost map[int32]bool // correlation ids whose answers are lost
-	late map[int32]bool
-	last map[int32]func() // with whose answers the machine goes down
-	lies map[int32]bool   // that answer UNKNOWN_SERVER_ERROR
-	rest []byte           // of an answer that was read but not handed on yet
+	open map[int32]fate // by correlation id, of requests whose answer is not as any other
+	rest []byte         // of an answer that was read but not handed on yet
+}
+
+// fate is what becomes of one answer.
+type fate struct {
+	how  strike
+	die  func()
+	asks kmsg.Request // the ledger wants to know the answer; nil: it does not
 }
 
 // Write takes whole requests: franz-go writes each in one call.
@@ -122,32 +165,39 @@ func (c *faultyConn) Write(b []byte) (int, error) {
 	if len(b) < 12 {
 		return c.Conn.Write(b)
 	}
+	c.network.flowing()
 	key, correlation := int16(binary.BigEndian.Uint16(b[4:])), int32(binary.BigEndian.Uint32(b[8:]))
 	how, die := c.network.strike(key)
 	switch how {
 	case cutBefore:
 		_ = c.Conn.Close()
 		return 0, errCut
-	case cutAfter:
-		c.mark(c.lost, correlation)
-	case slow:
-		c.mark(c.late, correlation)
 	case dieBefore:
 		die()
 		return 0, errCut
-	case dieAfter:
-		c.mu.Lock()
-		c.last[correlation] = die
-		c.mu.Unlock()
-	case lie:
-		c.mark(c.lies, correlation)
 	case echo:
 		request := slices.Clone(b)
 		c.network.echoes.Go(func() { c.network.again(c.RemoteAddr(), request) })
 	case hold:
 		time.Sleep(3 * time.Second)
 	}
+	c.expect(correlation, fate{how, die, c.network.ledger.expects(b)})
+	if c.network.forge != nil {
+		if _, err := c.Conn.Write(c.network.forge(b)); err != nil {
+			return 0, err
+		}
+		return len(b), nil
+	}
 	return c.Conn.Write(b)
+}
+
+func (c *faultyConn) expect(correlation int32, f fate) {
+	if f.how == pass && f.asks == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open[correlation] = f
 }
 
 // again sends a request that was sent before once more, as a network does that
@@ -162,12 +212,6 @@ func (n *network) again(to net.Addr, request []byte) {
 	if _, err := c.Write(request); err == nil {
 		_, _ = c.Read(make([]byte, 64))
 	}
-}
-
-func (c *faultyConn) mark(set map[int32]bool, correlation int32) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	set[correlation] = true
 }
 
 func (c *faultyConn) Read(b []byte) (int, error) {
@@ -199,19 +243,22 @@ func (c *faultyConn) answer() ([]byte, error) {
 	}
 	correlation := int32(binary.BigEndian.Uint32(head[4:]))
 	c.mu.Lock()
-	lost, late, last, lies := c.lost[correlation], c.late[correlation], c.last[correlation], c.lies[correlation]
+	f := c.open[correlation]
+	delete(c.open, correlation)
 	c.mu.Unlock()
-	if late {
+	if f.asks != nil {
+		c.network.ledger.answered(f.asks, answer)
+	}
+	c.network.flowing()
+	switch f.how {
+	case slow:
 		time.Sleep(lateness)
-	}
-	if lies { // behind size 4, correlation id 4, tags 1 and throttle time 4
+	case lie: // behind size 4, correlation id 4, tags 1 and throttle time 4
 		binary.BigEndian.PutUint16(answer[13:], 0xffff)
-	}
-	if last != nil {
-		last()
+	case dieAfter:
+		f.die()
 		return nil, errCut
-	}
-	if lost {
+	case cutAfter:
 		_ = c.Conn.Close()
 		return nil, errCut
 	}

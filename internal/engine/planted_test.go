@@ -27,9 +27,9 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 	const seeds = 120
 	for name, plant := range bugs {
 		t.Run(name, func(t *testing.T) {
-			var count tally
+			count := newTally()
 			for seed := range uint64(seeds) {
-				if wrong := runStorm(t, seed, plant, &count, onFake); len(wrong) > 0 {
+				if wrong := runStorm(t, seed, plant, count, onFake); len(wrong) > 0 {
 					t.Logf("caught by seed %d: %s", seed, wrong[0])
 					return
 				}

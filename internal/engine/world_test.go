@@ -45,6 +45,7 @@ type world struct {
 
 	planted func(*faults) // the bug of every instance, if any
 
+	ledger   *ledger
 	producer *kgo.Client
 	admin    *client.Admin
 	reader   *client.Reader
@@ -73,7 +74,7 @@ const (
 )
 
 func newWorldOn(t *testing.T, seed uint64, plan topology.Plan, partitions int32, on clusterKind) *world {
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 5)), wire: &kfake.VirtualNetwork{}, plan: plan, sent: make(map[int32][]event)}
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 5)), wire: &kfake.VirtualNetwork{}, plan: plan, ledger: newLedger(), sent: make(map[int32][]event)}
 	if on == onOurs {
 		w.ours = &ourBroker{world: w, disk: crashfs.New()}
 		w.ours.start()
@@ -158,10 +159,12 @@ type node struct {
 	crash  sync.Once // of the instance that runs
 	dead   chan struct{}
 	hook   atomic.Pointer[func(point)]
+	syncs  atomic.Pointer[func()]
+	skew   time.Duration // how far the machine's clock is off
 }
 
 func (w *world) node(name string) *node {
-	n := &node{world: w, name: name, disk: vfs.NewCrashableMem(), network: &network{dial: w.wire.DialContext}}
+	n := &node{world: w, name: name, disk: vfs.NewCrashableMem(), network: &network{dial: w.wire.DialContext, ledger: w.ledger}}
 	w.instances = append(w.instances, n)
 	return n
 }
@@ -175,6 +178,23 @@ func (n *node) reach(p point) {
 	}
 }
 
+// onSync sets what happens before a sync of the machine's disk.
+func (n *node) onSync(f func()) { n.syncs.Store(&f) }
+
+func (n *node) synced() {
+	if f := n.syncs.Load(); f != nil && *f != nil {
+		(*f)()
+	}
+}
+
+// freeze stops the machine's process where it is called, and all that it has
+// under way, as SIGSTOP does.
+func (n *node) freeze(length time.Duration) {
+	n.network.stall()
+	time.Sleep(length)
+	n.network.resume()
+}
+
 // start runs an instance on the machine.
 func (n *node) start() *node {
 	n.world.t.Helper()
@@ -185,11 +205,14 @@ func (n *node) start() *node {
 	o := Options{
 		Plan:   n.world.plan,
 		Client: client.Config{Brokers: n.world.brokers, Dial: n.network.Dial, Logger: logger},
-		Dir:    "state", Store: store.Options{FS: n.disk, CacheBytes: 1 << 20, MemTableBytes: 256 << 10},
+		Dir:    "state", Store: store.Options{FS: watchedDisk{n.disk, n.synced}, CacheBytes: 1 << 20, MemTableBytes: 256 << 10},
 		Threads:       1,
 		FlushInterval: 300 * time.Millisecond,
 		Logger:        logger,
 		faults:        faults{at: n.reach},
+	}
+	if skew := n.skew; skew != 0 {
+		o.Now = func() time.Time { return time.Now().Add(skew) }
 	}
 	if n.world.planted != nil {
 		n.world.planted(&o.faults)
@@ -210,9 +233,10 @@ func (n *node) start() *node {
 
 // kill takes the power away: nothing of the instance reaches the network or the
 // disk any more. It may be called from anywhere and returns at once; revive
-// starts the machine again.
-func (n *node) kill(percent int, rng *rand.Rand) {
+// starts the machine again. It reports whether the machine was alive.
+func (n *node) kill(percent int, rng *rand.Rand) (was bool) {
 	n.crash.Do(func() {
+		was = true
 		n.network.cut()
 		n.disk = n.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng})
 		n.stop()
@@ -221,6 +245,7 @@ func (n *node) kill(percent int, rng *rand.Rand) {
 		n.world.kills++
 		n.world.mu.Unlock()
 	})
+	return was
 }
 
 // aborts is how many transactions of the instance were not known to be committed.

@@ -1,0 +1,175 @@
+//go:build synctests
+
+package engine
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Kafka's API keys that the protocol of the engine goes through.
+var protocolKeys = []int16{0 /* Produce */, 1 /* Fetch */, 2 /* ListOffsets */, 3 /* Metadata */, 9 /* OffsetFetch */, 10 /* FindCoordinator */, 11, /* JoinGroup */
+	12 /* Heartbeat */, 13 /* LeaveGroup */, 14 /* SyncGroup */, 22 /* InitProducerId */, 26 /* EndTxn */, 28 /* TxnOffsetCommit */}
+
+// heart are the keys of a commit, which are struck more often than the others.
+var heart = []int16{produce, initProducerID, endTxn, txnOffsetCommit}
+
+func keyName(key int16) string { return kmsg.Key(key).Name() }
+
+var points = []point{beforeProduce, afterPrepare, afterSent, afterEnd, afterApply, beforeFlush, afterFlush, beforeRestore, duringRestore,
+	afterRestore, beforeSettle, afterSettle, beforeGiveAway}
+
+// strikesOn are the faults that make sense for a request.
+func strikesOn(key int16) []strike {
+	switch key {
+	case endTxn:
+		return []strike{cutBefore, cutAfter, slow, hold, dieBefore, dieAfter, lie, echo}
+	case initProducerID:
+		return []strike{cutBefore, cutAfter, slow, hold, dieBefore, dieAfter, lie}
+	}
+	return []strike{cutBefore, cutAfter, slow, hold, dieBefore, dieAfter}
+}
+
+// nemesis is what strikes at one machine, over the lives of its instances: one
+// aim after the other, each at the nth request of a kind, the nth step of a kind
+// or the nth sync of the disk.
+type nemesis struct {
+	node *node
+	hit  func(what string) // a fault has struck
+
+	mu    sync.Mutex
+	rng   *rand.Rand
+	calm  bool
+	aim   aim
+	rests int // requests that pass in peace before the next aim
+}
+
+// aim is one fault that is to come.
+type aim struct {
+	key      int16 // of a request; -1: none
+	how      strike
+	at       point // a step of the engine; "": none
+	freeze   bool  // at the step the process stops for a while, instead of dying
+	sync     bool  // a sync of the state's disk
+	after    int   // how many are let pass
+	patience int   // requests until it is given up
+}
+
+func (a aim) String() string {
+	switch {
+	case a.sync:
+		return "sync of the state: power cut"
+	case a.freeze:
+		return string(a.at) + ": frozen"
+	case a.at != "":
+		return string(a.at) + ": power cut"
+	}
+	return keyName(a.key) + ": " + a.how.String()
+}
+
+func (m *nemesis) attach(n *node) {
+	m.node = n
+	n.network.arm(m.request)
+	n.at(m.step)
+	n.onSync(m.sync)
+}
+
+// rest ends all that it does.
+func (m *nemesis) rest() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calm = true
+}
+
+// drawLocked takes the next aim.
+func (m *nemesis) drawLocked() {
+	m.aim = aim{key: -1, after: m.rng.IntN(3), patience: 150}
+	m.rests = m.rng.IntN(150)
+	switch m.rng.IntN(8) {
+	case 0, 1:
+		m.aim.at = points[m.rng.IntN(len(points))]
+		m.aim.freeze = m.rng.IntN(4) == 0
+	case 2:
+		m.aim.sync, m.aim.after = true, m.rng.IntN(8)
+	default:
+		keys := protocolKeys
+		if m.rng.IntN(2) == 0 {
+			keys = heart
+		}
+		m.aim.key = keys[m.rng.IntN(len(keys))]
+		all := strikesOn(m.aim.key)
+		m.aim.how = all[m.rng.IntN(len(all))]
+	}
+}
+
+// met reports whether the aim is met now. When it is, the next one is drawn.
+func (m *nemesis) met(is func(aim) bool) (aim, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.calm || m.rests > 0 || !is(m.aim) {
+		return aim{}, false
+	}
+	if m.aim.after--; m.aim.after >= 0 {
+		return aim{}, false
+	}
+	met := m.aim
+	m.drawLocked()
+	return met, true
+}
+
+func (m *nemesis) request(key int16) (strike, func()) {
+	m.mu.Lock()
+	if m.rests--; m.rests < -m.aim.patience {
+		m.drawLocked()
+	}
+	m.mu.Unlock()
+	a, met := m.met(func(a aim) bool { return a.key == key })
+	if !met {
+		return pass, nil
+	}
+	if a.how != dieBefore && a.how != dieAfter {
+		m.hit(a.String())
+		return a.how, nil
+	}
+	return a.how, func() { m.die(a) }
+}
+
+func (m *nemesis) step(p point) {
+	a, met := m.met(func(a aim) bool { return a.at == p })
+	switch {
+	case !met:
+	case a.freeze:
+		m.hit(a.String())
+		m.node.freeze(time.Duration(m.intN(30_000)) * time.Millisecond)
+	default:
+		m.die(a)
+	}
+}
+
+func (m *nemesis) sync() {
+	if a, met := m.met(func(a aim) bool { return a.sync }); met {
+		m.die(a)
+	}
+}
+
+func (m *nemesis) intN(n int) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rng.IntN(n)
+}
+
+func (m *nemesis) die(a aim) {
+	if m.node.kill(m.intN(101), rand.New(rand.NewPCG(uint64(m.intN(1<<30)), 1))) {
+		m.hit(a.String())
+	}
+}
+
+// newNemesis makes one with a seed of its own.
+func newNemesis(seed uint64, hit func(string)) *nemesis {
+	m := &nemesis{hit: hit, rng: rand.New(rand.NewPCG(seed, 2))}
+	m.drawLocked()
+	return m
+}
