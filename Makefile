@@ -27,7 +27,7 @@ test: lint ## everything that needs Go alone
 	@$(MAKE) --no-print-directory race
 
 # 1,000 storms: 800 on a model of Kafka, a quarter as many on our own broker.
-worlds: ## the engine's simulated worlds at full size: 1,000 seeds, 200,000 transactions
+worlds: ## the engine's simulated worlds at full size: 1,000 seeds, 200,000 transactions, all pairs of failpoints
 	go test -count=1 -v -timeout 60m -run InTheBubble ./internal/engine -args -worlds 800
 
 # The rooms with goroutines under the race detector, without their crash worlds:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"millrace/internal/broker"
@@ -20,7 +21,7 @@ type ourBroker struct {
 	broker   *broker.Broker
 	listener *tracked
 	served   chan error
-	crashes  int
+	restarts sync.WaitGroup // that a sync of the disk has begun
 }
 
 func (o *ourBroker) start() {
@@ -40,6 +41,9 @@ func (o *ourBroker) start() {
 }
 
 func (o *ourBroker) stop() {
+	o.restarts.Wait()
+	o.disk.OnOp(nil, nil)
+	o.restarts.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := errors.Join(o.broker.Close(ctx), <-o.served); err != nil {
@@ -50,15 +54,35 @@ func (o *ourBroker) stop() {
 // crash cuts the power: first nobody hears from the broker any more, then the
 // disk is what the power cut leaves of it. Then it starts again.
 func (o *ourBroker) crash(seed uint64) {
-	o.crashes++
+	o.restart(o.cutPower(seed))
+}
+
+func (o *ourBroker) cutPower(seed uint64) *crashfs.FS {
 	o.listener.cut()
 	policies := crashfs.Policies()
-	o.disk = o.disk.Crash(policies[seed%uint64(len(policies))], seed)
+	return o.disk.Crash(policies[seed%uint64(len(policies))], seed)
+}
+
+func (o *ourBroker) restart(disk *crashfs.FS) {
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = o.broker.Close(gone) // what it still does goes to the old disk
 	<-o.served
+	o.disk = disk
 	o.start()
+}
+
+// crashAtSync cuts the power before a sync of the disk; they count from 0.
+func (o *ourBroker) crashAtSync(at int, struck func()) {
+	var syncs atomic.Int64
+	o.disk.OnOp(func(op crashfs.Op) {
+		if !op.Kind.Syncs() || syncs.Add(1) != int64(at+1) {
+			return
+		}
+		struck()
+		disk := o.cutPower(uint64(at))
+		o.restarts.Go(func() { o.restart(disk) }) // the sync is the broker's own, and must return
+	}, nil)
 }
 
 // tracked is a listener that can end all its connections at once.

@@ -8,13 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 )
 
-var worldsFlag = flag.Int("worlds", 0, "run only the simulated worlds, so many storms, on all cores; 0 runs everything once, with few storms")
+var worldsFlag = flag.Int("worlds", 0, "run only the simulated worlds, so many storms and every pair of failpoints, on two cores; 0 runs everything once, with few storms")
 
 // TestInTheBubble runs the tests that need franz-go's build tag "synctests":
 // with it a wait for one of franz-go's locks does not stop the fake clock. So
@@ -29,10 +28,10 @@ func TestInTheBubble(t *testing.T) {
 		return
 	}
 	var shards sync.WaitGroup
-	n := runtime.NumCPU()
+	const n = 2
 	for shard := range n {
 		shards.Go(func() {
-			inBubble(t, program, "-test.v", "-test.run=^(TestStorm|TestFailpoint)", fmt.Sprintf("-seeds=%d", *worldsFlag),
+			inBubble(t, program, "-test.v", "-test.run=^(TestStorm|TestFailpoint)", fmt.Sprintf("-seeds=%d", *worldsFlag), "-all",
 				fmt.Sprintf("-shard=%d", shard), fmt.Sprintf("-shards=%d", n))
 		})
 	}

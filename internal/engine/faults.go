@@ -5,6 +5,9 @@ package engine
 type faults struct {
 	// at is called at each step of the protocol, see the points below.
 	at func(point)
+	// smallBatches makes a restore write each batch of the changelog at once, so
+	// that a short changelog has points between two batches.
+	smallBatches bool
 
 	applyEarly      bool // tables and disk move before the commit is known
 	guessAborted    bool // an unknown outcome is taken for an abort

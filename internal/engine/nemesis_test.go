@@ -38,13 +38,21 @@ func strikesOn(key int16) []strike {
 // or the nth sync of the disk.
 type nemesis struct {
 	node *node
-	hit  func(what string) // a fault has struck
+	hit  func(what string)                   // a fault has struck
+	next func(*rand.Rand) (a aim, rests int) // what comes when one has struck
 
 	mu    sync.Mutex
 	rng   *rand.Rand
 	calm  bool
 	aim   aim
 	rests int // requests that pass in peace before the next aim
+}
+
+// newNemesis makes one with a seed of its own.
+func newNemesis(seed uint64, hit func(string), next func(*rand.Rand) (aim, int)) *nemesis {
+	m := &nemesis{hit: hit, next: next, rng: rand.New(rand.NewPCG(seed, 2))}
+	m.aim, m.rests = next(m.rng)
+	return m
 }
 
 // aim is one fault that is to come.
@@ -84,25 +92,27 @@ func (m *nemesis) rest() {
 	m.calm = true
 }
 
-// drawLocked takes the next aim.
-func (m *nemesis) drawLocked() {
-	m.aim = aim{key: -1, after: m.rng.IntN(3), patience: 150}
-	m.rests = m.rng.IntN(150)
-	switch m.rng.IntN(8) {
-	case 0, 1:
-		m.aim.at = points[m.rng.IntN(len(points))]
-		m.aim.freeze = m.rng.IntN(4) == 0
-	case 2:
-		m.aim.sync, m.aim.after = true, m.rng.IntN(8)
+// atRandom aims at anything, more often at what a commit consists of.
+func atRandom(rng *rand.Rand) (a aim, rests int) {
+	a = aim{key: -1, after: rng.IntN(3), patience: 150}
+	switch rng.IntN(9) {
+	case 0, 1, 2:
+		a.at, a.after = points[rng.IntN(len(points))], rng.IntN(2)
+		a.freeze = rng.IntN(3) == 0
+	case 3:
+		a.sync, a.after = true, rng.IntN(8)
 	default:
 		keys := protocolKeys
-		if m.rng.IntN(2) == 0 {
+		if rng.IntN(2) == 0 {
 			keys = heart
 		}
-		m.aim.key = keys[m.rng.IntN(len(keys))]
-		all := strikesOn(m.aim.key)
-		m.aim.how = all[m.rng.IntN(len(all))]
+		if a.key = keys[rng.IntN(len(keys))]; a.key == leaveGroup { // once in the life of an instance
+			a.after, a.patience = 0, 2000
+		}
+		all := strikesOn(a.key)
+		a.how = all[rng.IntN(len(all))]
 	}
+	return a, rng.IntN(150)
 }
 
 // met reports whether the aim is met now. When it is, the next one is drawn.
@@ -116,14 +126,14 @@ func (m *nemesis) met(is func(aim) bool) (aim, bool) {
 		return aim{}, false
 	}
 	met := m.aim
-	m.drawLocked()
+	m.aim, m.rests = m.next(m.rng)
 	return met, true
 }
 
 func (m *nemesis) request(key int16) (strike, func()) {
 	m.mu.Lock()
 	if m.rests--; m.rests < -m.aim.patience {
-		m.drawLocked()
+		m.aim, m.rests = m.next(m.rng)
 	}
 	m.mu.Unlock()
 	a, met := m.met(func(a aim) bool { return a.key == key })
@@ -165,11 +175,4 @@ func (m *nemesis) die(a aim) {
 	if m.node.kill(m.intN(101), rand.New(rand.NewPCG(uint64(m.intN(1<<30)), 1))) {
 		m.hit(a.String())
 	}
-}
-
-// newNemesis makes one with a seed of its own.
-func newNemesis(seed uint64, hit func(string)) *nemesis {
-	m := &nemesis{hit: hit, rng: rand.New(rand.NewPCG(seed, 2))}
-	m.drawLocked()
-	return m
 }

@@ -83,10 +83,11 @@ func (r *restorer) take(c *client.Columns) error {
 	}
 	r.unit.done.Add(int64(c.Next - r.next))
 	r.next = c.Next
-	if r.batch.SizeBytes() < restoreBatchBytes {
+	faults := &r.starter.in.options.faults
+	if r.batch.SizeBytes() < restoreBatchBytes && !faults.smallBatches {
 		return nil
 	}
-	defer r.starter.in.options.faults.reach(duringRestore)
+	defer faults.reach(duringRestore)
 	return r.flush()
 }
 

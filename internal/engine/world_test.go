@@ -91,6 +91,9 @@ func newWorldOn(t *testing.T, seed uint64, plan topology.Plan, partitions int32,
 		t.Fatal(err)
 	}
 	w.producer = w.kafka(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))
+	if _, _, err := w.producer.ProducerID(context.Background()); err != nil { // while nothing strikes: this, franz-go does not try again
+		t.Fatal(err)
+	}
 	for topic, n := range map[record.Topic]int{"in": int(partitions), "out": 3, "in-dlq": 1} {
 		if err := w.admin.CreateTopic(context.Background(), client.TopicSpec{Name: topic, Partitions: n}); err != nil {
 			t.Fatal(err)
@@ -209,7 +212,7 @@ func (n *node) start() *node {
 		Threads:       1,
 		FlushInterval: 300 * time.Millisecond,
 		Logger:        logger,
-		faults:        faults{at: n.reach},
+		faults:        faults{at: n.reach, smallBatches: true},
 	}
 	if skew := n.skew; skew != 0 {
 		o.Now = func() time.Time { return time.Now().Add(skew) }
