@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"millrace/internal/broker"
 	"millrace/internal/vfs/crashfs"
 )
@@ -21,6 +23,7 @@ type ourBroker struct {
 	broker   *broker.Broker
 	listener *tracked
 	served   chan error
+	metrics  *prometheus.Registry // of the broker that runs
 	restarts sync.WaitGroup // that a sync of the disk has begun
 }
 
@@ -32,7 +35,8 @@ func (o *ourBroker) start() {
 	}
 	o.listener = &tracked{Listener: listener}
 	o.world.brokers = []string{listener.Addr().String()}
-	o.broker, err = broker.Open(broker.Config{FS: o.disk, Advertise: listener.Addr().String()})
+	o.metrics = prometheus.NewRegistry()
+	o.broker, err = broker.Open(broker.Config{FS: o.disk, Advertise: listener.Addr().String(), Registerer: o.metrics})
 	if err != nil {
 		o.world.t.Fatal(err)
 	}
