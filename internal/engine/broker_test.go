@@ -24,7 +24,7 @@ type ourBroker struct {
 	listener *tracked
 	served   chan error
 	metrics  *prometheus.Registry // of the broker that runs
-	restarts sync.WaitGroup // that a sync of the disk has begun
+	restarts sync.WaitGroup       // that a sync of the disk has begun
 }
 
 func (o *ourBroker) start() {

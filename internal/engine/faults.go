@@ -14,6 +14,7 @@ type faults struct {
 	guessCommitted  bool // an unknown outcome is taken for a commit
 	flushOpen       bool // open values reach the disk (KAFKA-20685)
 	restoreOneShort bool // a restore stops one record early
+	noFence         bool // those that are gone from the group are not fenced
 	readEndFirst    bool // the end of the changelog is asked for before the offsets, whatever is open there
 }
 

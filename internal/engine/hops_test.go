@@ -149,4 +149,3 @@ func (w *world) whenSeen(value string, n int) <-chan []time.Time {
 	}()
 	return done
 }
-

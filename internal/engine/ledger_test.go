@@ -60,6 +60,7 @@ func (l *ledger) rebalances() int {
 const (
 	produce         = int16(kmsg.Produce)
 	joinGroup       = int16(kmsg.JoinGroup)
+	heartbeat       = int16(kmsg.Heartbeat)
 	leaveGroup      = int16(kmsg.LeaveGroup)
 	initProducerID  = int16(kmsg.InitProducerID)
 	endTxn          = int16(kmsg.EndTxn)

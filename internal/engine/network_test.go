@@ -22,6 +22,7 @@ type network struct {
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	ledger *ledger
 	forge  func(frame []byte) []byte // what goes out in place of a request; nil: the request
+	deaf   bool                      // its heartbeats hear nothing but that all is well
 
 	echoes sync.WaitGroup // requests that are still to arrive once more
 
@@ -45,10 +46,11 @@ const (
 	lie              // EndTxn and InitProducerId only: the broker acts and answers UNKNOWN_SERVER_ERROR
 	echo             // it arrives a second time, later, over another connection
 	hold             // it arrives three seconds late
+	soothe           // Heartbeat only: whatever the broker answers, the member hears that all is well
 )
 
 func (s strike) String() string {
-	return [...]string{"pass", "lost on its way", "answer lost", "answer late", "power cut before", "power cut when done", "done but answered with an error", "arrives twice", "arrives late"}[s]
+	return [...]string{"pass", "lost on its way", "answer lost", "answer late", "power cut before", "power cut when done", "done but answered with an error", "arrives twice", "arrives late", "soothed"}[s]
 }
 
 var errCut = errors.New("the network was cut")
@@ -181,6 +183,9 @@ func (c *faultyConn) Write(b []byte) (int, error) {
 	case hold:
 		time.Sleep(3 * time.Second)
 	}
+	if c.network.deaf && key == heartbeat && how == pass {
+		how = soothe
+	}
 	c.expect(correlation, fate{how, die, c.network.ledger.expects(b)})
 	if c.network.forge != nil {
 		if _, err := c.Conn.Write(c.network.forge(b)); err != nil {
@@ -255,6 +260,8 @@ func (c *faultyConn) answer() ([]byte, error) {
 		time.Sleep(lateness)
 	case lie: // behind size 4, correlation id 4, tags 1 and throttle time 4
 		binary.BigEndian.PutUint16(answer[13:], 0xffff)
+	case soothe:
+		binary.BigEndian.PutUint16(answer[13:], 0)
 	case dieAfter:
 		f.die()
 		return nil, errCut

@@ -4,10 +4,12 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/internal/topology"
 	"millrace/record"
@@ -24,6 +26,7 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 		"a restore stops one record early":         planted(func(f *faults) { f.restoreOneShort = true }),
 	}
 	bugs["dead letters outside of the transaction"] = deadLettersApart
+	bugs["no fence when the group moves on"] = unfenced
 	const seeds = 120
 	for name, plant := range bugs {
 		t.Run(name, func(t *testing.T) {
@@ -42,6 +45,21 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 // planted switches a bug on in every instance.
 func planted(plant func(*faults)) func(*world) {
 	return func(w *world) { w.planted = plant }
+}
+
+// unfenced takes all three fences away: instances do not fence those that are
+// gone, do not hear that they are gone themselves, and their offsets go into the
+// transaction without member id and generation.
+func unfenced(w *world) {
+	w.planted, w.deaf = func(f *faults) { f.noFence = true }, true
+	w.forge = func(frame []byte) []byte {
+		if int16(binary.BigEndian.Uint16(frame[4:])) != txnOffsetCommit {
+			return frame
+		}
+		request := parseRequest(frame).(*kmsg.TxnOffsetCommitRequest)
+		request.MemberID, request.Generation, request.InstanceID = "", -1, nil
+		return kmsg.NewRequestFormatter().AppendRequest(nil, request, int32(binary.BigEndian.Uint32(frame[8:])))
+	}
 }
 
 // deadLettersApart has the tasks send dead letters by a producer of their own.

@@ -221,7 +221,11 @@ func (s *starter) look(units []*unit) error {
 			return err
 		}
 	}
-	if err := s.in.session.Fence(s.ctx, s.in.session.Gone()); err != nil {
+	gone := s.in.session.Gone()
+	if s.in.options.faults.noFence {
+		gone = nil
+	}
+	if err := s.in.session.Fence(s.ctx, gone); err != nil {
 		// A peer that cannot be fenced holds the end of the changelog back until
 		// its transaction times out. The brokers wait for that; so do we.
 		s.in.options.Logger.Warn("an instance that is gone could not be fenced", "job", s.in.options.Plan.App, "err", err)

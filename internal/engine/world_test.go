@@ -43,7 +43,9 @@ type world struct {
 	closing     []func()       // before the cluster stops
 	options     func(*Options) // of every instance
 
-	planted func(*faults) // the bug of every instance, if any
+	planted func(*faults)             // the bug of every instance, if any
+	forge   func(frame []byte) []byte // what the instances send in place of their requests; nil: those
+	deaf    bool                      // they do not hear of rebalances
 
 	ledger   *ledger
 	producer *kgo.Client
@@ -217,6 +219,7 @@ func (n *node) start() *node {
 	if skew := n.skew; skew != 0 {
 		o.Now = func() time.Time { return time.Now().Add(skew) }
 	}
+	n.network.forge, n.network.deaf = n.world.forge, n.world.deaf
 	if n.world.planted != nil {
 		n.world.planted(&o.faults)
 	}
