@@ -22,7 +22,7 @@ import (
 
 var (
 	failpointsFlag = flag.String("failpoints", "", "run only these, by the name that a failure has printed")
-	allFlag        = flag.Bool("all", false, "run all failpoints and all pairs of them, not one in ten and one in 41")
+	allFlag        = flag.Bool("all", false, "run all failpoints and all pairs of them, not a sample of them")
 )
 
 // ambush has one aim after the other wait for a machine, in a play that is the
@@ -257,7 +257,7 @@ func allSingles(t *testing.T, on clusterKind, job string) {
 	for _, a := range singles(calm.seen) {
 		lists = append(lists, []aim{a})
 	}
-	ambushes(t, on, func(int) string { return job }, lists, 10, 0.9)
+	ambushes(t, on, func(int) string { return job }, lists, 29, 0.9)
 }
 
 // TestFailpointPairs: each failpoint after each, which mostly is while the job
@@ -270,7 +270,7 @@ func TestFailpointPairs(t *testing.T) {
 		}
 	}
 	job := func(i int) string { return []string{"keyed", "rekeyed"}[(i+i/len(inPairs()))%2] }
-	ambushes(t, onFake, job, lists, 41, 0.6)
+	ambushes(t, onFake, job, lists, 167, 0.6)
 }
 
 // TestFailpointSyncsOfOurBroker: the power of our broker is cut before each sync
@@ -292,7 +292,7 @@ func TestFailpointSyncsOfOurBroker(t *testing.T) {
 	count := newTally()
 	for at := range syncs {
 		called := fmt.Sprintf("sync of our broker #%d", at+1)
-		if *failpointsFlag != "" && *failpointsFlag != called || *failpointsFlag == "" && !sampled(at, 10) {
+		if *failpointsFlag != "" && *failpointsFlag != called || *failpointsFlag == "" && !sampled(at, 29) {
 			continue
 		}
 		_, wrong := prepared(t, onOurs, "keyed", nil, count, func(s *ambush) { s.ours.crashAtSync(at, func() { s.hit("power cut of the broker") }) })

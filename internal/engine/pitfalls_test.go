@@ -46,7 +46,7 @@ import (
 //	13 each hop costs one commit          TestTwoHopsTakeTwoIntervals
 //	14 standbys                           there are none yet
 //	15 an input goes backwards            TestRecreatedInputIsNotMixedIn
-//	16 aborted work runs again            user functions get no key yet to tell a repetition by
+//	16 aborted work runs again            TestRepeatedWorkHasTheSameKeys in topology
 //	17 partitions as Java's               TestMurmur2IsKafkas in record, TestMisplacedIsCounted in topology
 //	18 a grown input                      TestGrownInputIsRefused
 //	19 ids are forgotten                  TestIdleJobCommitsAfterItsIDIsForgotten

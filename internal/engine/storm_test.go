@@ -15,7 +15,7 @@ import (
 
 var (
 	seedFlag  = flag.Int("seed", -1, "run only this seed of the storm")
-	seedsFlag = flag.Int("seeds", 100, "seeds of the storms on kfake; a quarter as many on our broker")
+	seedsFlag = flag.Int("seeds", 40, "seeds of the storms on kfake; a quarter as many on our broker")
 	shardFlag = flag.Int("shard", 0, "run the seeds and failpoints with this remainder")
 	shardsOf  = flag.Int("shards", 1, "after division by this")
 )
