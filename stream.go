@@ -46,6 +46,19 @@ func (s Stream[K, V]) TryMap[W any](f func(V) (W, error), options ...Option) Str
 	return Stream[K, W]{topology.TryMap(s.s, "TryMap", at(s.s.Graph(), "TryMap", naming|refusing, o, f), o.policy, f)}
 }
 
+// Origin names the input record that a value comes from; its String is a key to
+// tell repetitions by.
+type Origin = topology.Origin
+
+// TryMapFrom is TryMap for a function that acts outside of Kafka. After an abort
+// or a crash it runs again for the same records: what it does must be made one by
+// the key that it gives along, such as from.String(), topic/partition/offset/seq,
+// which is the same each time.
+func (s Stream[K, V]) TryMapFrom[W any](f func(from Origin, v V) (W, error), options ...Option) Stream[K, W] {
+	o := set(options)
+	return Stream[K, W]{topology.TryMapFrom(s.s, at(s.s.Graph(), "TryMapFrom", naming|refusing, o, f), o.policy, f)}
+}
+
 // Filter keeps the records whose value f likes.
 func (s Stream[K, V]) Filter(f func(V) bool, options ...Option) Stream[K, V] {
 	o := set(options)

@@ -46,9 +46,12 @@ type mapNode[K, V, W any] struct {
 	out    vec[K, W]
 }
 
-func (n *mapNode[K, V, W]) take(v *vec[K, V]) error {
+func (n *mapNode[K, V, W]) take(v *vec[K, V]) error { return n.pass(n, v) }
+
+// pass gives on what r, which is n or has it inside, makes of v.
+func (n *mapNode[K, V, W]) pass(r runner, v *vec[K, V]) error {
 	n.in, n.sel, n.out.values = v, n.sel[:0], n.out.values[:0]
-	if err := n.drive(n, &v.rows, len(v.values)); err != nil {
+	if err := n.drive(r, &v.rows, len(v.values)); err != nil {
 		return err
 	}
 	n.out.rows, n.out.keys = n.picked.pick(&v.rows, v.keys, n.sel)
