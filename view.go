@@ -31,10 +31,17 @@ type Answer[R any] struct {
 
 // AsOf is the commit that an answer shows.
 type AsOf struct {
-	// Offsets are how far the input was committed on this instance. A table behind
-	// a repartition topic may be a commit behind that.
-	Offsets     map[record.TopicPartition]record.Offset
-	CommittedAt time.Time
+	// Offsets are how far the job's input is in the answer: every record below them
+	// is. UpTo is where it ends: no record from there on is in it. Where both are
+	// equal, the answer is that of the input up to there, exactly; so it is for a
+	// key whose records cross one repartition topic at most.
+	//
+	// Nothing is claimed of a partition that Offsets does not have, and nothing ruled
+	// out for one that UpTo does not have: that is so for results of an earlier
+	// version, until the next record of that partition.
+	Offsets, UpTo map[record.TopicPartition]record.Offset
+
+	CommittedAt time.Time        // of the last commit of this instance
 	Watermark   record.Timestamp // event time up to which windows are complete; NoTimestamp: unknown
 }
 
@@ -62,7 +69,7 @@ func (v View[K, R]) Get(key K) (a Answer[R], err error) {
 		return a, fmt.Errorf("encode a key: %w", err)
 	}
 	err = read(v.graph, v.view.Store(), b, func(r topology.Reading) (err error) {
-		a.AsOf = asOf(r)
+		a.AsOf = asOf(r, v.view.Store())
 		a.Result, a.Found, err = v.view.Get(r.Task, key)
 		return err
 	})
@@ -78,14 +85,21 @@ type Observer[K comparable, R any] = topology.Observer[K, R]
 // rankings over many keys. It comes before [App.Build], at most once per table.
 func (v View[K, R]) Watch(makes func() Observer[K, R]) { v.view.Watch(makes) }
 
+// Part is one task's part of a table.
+type Part struct {
+	Task  record.Partition
+	Tasks int // that have a part, on all instances
+	AsOf  AsOf
+}
+
 // Each calls f with the observer of each task that runs here.
-func (v View[K, R]) Each(f func(Observer[K, R], AsOf) error) error {
+func (v View[K, R]) Each(f func(Observer[K, R], Part) error) error {
 	return readEach(v.graph, v.view.Store(), func(r topology.Reading) error {
 		o, err := v.view.Observed(r.Task)
 		if err != nil {
 			return err
 		}
-		return f(o, asOf(r))
+		return f(o, Part{r.Partition, r.Tasks, asOf(r, v.view.Store())})
 	})
 }
 
@@ -115,7 +129,7 @@ func (v WindowView[K, R]) Get(key K) (results []WindowResult[R], at AsOf, err er
 		return nil, at, fmt.Errorf("encode a key: %w", err)
 	}
 	err = read(v.graph, v.view.Store(), b, func(r topology.Reading) error {
-		at = asOf(r)
+		at = asOf(r, v.view.Store())
 		return v.view.Each(r.Task, key, func(u topology.Update[R]) {
 			results = append(results, WindowResult[R]{u.Window, u.Result, u.Final})
 		})
@@ -123,8 +137,20 @@ func (v WindowView[K, R]) Get(key K) (results []WindowResult[R], at AsOf, err er
 	return results, at, err
 }
 
-func asOf(r topology.Reading) AsOf {
-	return AsOf{Offsets: r.Offsets, CommittedAt: r.CommittedAt, Watermark: r.Task.Stats().Watermark}
+func asOf(r topology.Reading, store string) AsOf {
+	at := AsOf{
+		Offsets:     make(map[record.TopicPartition]record.Offset),
+		UpTo:        make(map[record.TopicPartition]record.Offset),
+		CommittedAt: r.CommittedAt,
+		Watermark:   r.Task.Stats().Watermark,
+	}
+	for tp, span := range r.Coverage(store) {
+		at.Offsets[tp] = span.All
+		if span.None < topology.NoBound {
+			at.UpTo[tp] = span.None
+		}
+	}
+	return at
 }
 
 // read calls f with the task that keeps a key.

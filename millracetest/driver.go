@@ -215,7 +215,7 @@ func (d *Driver) read(store string, want func(*task) bool, f func(topology.Readi
 			if s.Name != store || !want(t) {
 				continue
 			}
-			r := topology.Reading{Sub: t.sub.ID, Partition: t.p, Task: t.step, Offsets: t.committedOffsets(), CommittedAt: d.now}
+			r := topology.Reading{Sub: t.sub.ID, Partition: t.p, Tasks: int(d.partitions), Task: t.step, Offsets: t.committedOffsets(), CommittedAt: d.now}
 			if err := f(r); err != nil {
 				return err
 			}

@@ -207,6 +207,7 @@ func (n *node) startWeb(listeners []net.Listener, job *runningJob, registry *pro
 		LoopbackOnly: n.http.loopback(),
 		Version:      version,
 		Gatherer:     registry,
+		Registerer:   registry,
 		Logger:       n.logger,
 	})
 	n.onStop("page", server.Close)

@@ -13,12 +13,36 @@ import (
 // results shows a click job to the web room: the same answers in its words.
 type results struct{ job *runningJob }
 
-func (r results) Totals() web.Totals {
-	t, _ := r.job.Totals() // what is not here yet, Progress tells
-	return web.Totals{
-		Clicks: t.Clicks, Users: t.Users, Pages: t.Pages, DeadLetters: t.DeadLetters, DemoClicks: t.DemoClicks,
-		AsOf: web.AsOf(t.AsOf),
+// Parts are what this instance has; what is not here yet, Progress tells.
+func (r results) Parts(top int) web.Parts {
+	users, _ := r.job.UserParts(top)
+	pages, _ := r.job.PageParts(top)
+	return web.Parts{Users: webParts(users), Pages: webParts(pages), DeadLetters: r.job.Refused(), Progress: r.Progress()}
+}
+
+func webParts(parts []clicks.Part) []web.Part {
+	out := make([]web.Part, len(parts))
+	for i, p := range parts {
+		out[i] = web.Part{
+			Task: p.Task, Tasks: p.Tasks, Clicks: p.Clicks, DemoClicks: p.Demo, Names: p.Names,
+			Top: make([]web.Count, len(p.Top)), AsOf: web.AsOf(p.AsOf),
+		}
+		for j, c := range p.Top {
+			out[i].Top[j] = web.Count(c)
+		}
 	}
+	return out
+}
+
+// Peers are the other instances that the group has given partitions to.
+func (r results) Peers() (peers []web.Peer) {
+	status := r.job.engine.Status()
+	for _, p := range status.Peers {
+		if p.TransactionalID != status.Self && len(p.Partitions) > 0 {
+			peers = append(peers, web.Peer{Name: p.TransactionalID, Endpoint: p.Endpoint})
+		}
+	}
+	return peers
 }
 
 func (r results) User(id string) web.UserCount {
@@ -45,24 +69,6 @@ func awayOf(err error) *web.Away {
 		away.Endpoint = elsewhere.Endpoint
 	}
 	return away
-}
-
-func (r results) TopUsers(n int) ([]web.Count, web.AsOf) {
-	counts, asOf, _ := r.job.TopUsers(n)
-	return webCounts(counts), web.AsOf(asOf)
-}
-
-func (r results) TopPages(n int) ([]web.Count, web.AsOf) {
-	counts, asOf, _ := r.job.TopPages(n)
-	return webCounts(counts), web.AsOf(asOf)
-}
-
-func webCounts(counts []clicks.Count) []web.Count {
-	out := make([]web.Count, len(counts))
-	for i, c := range counts {
-		out[i] = web.Count(c)
-	}
-	return out
 }
 
 func (r results) DeadLetters(n int) web.DeadLetters {

@@ -37,8 +37,9 @@ func (j *Job) Topology() *millrace.Topology { return j.topology }
 
 // AsOf is the commit that an answer shows.
 type AsOf struct {
-	// Offsets is, per partition, the offset of the next event to be committed.
-	Offsets map[record.Partition]record.Offset
+	// Offsets is, per partition, how far the events are in the answer, and UpTo where
+	// it ends, as in [millrace.AsOf].
+	Offsets, UpTo map[record.Partition]record.Offset
 	// Watermark is the event time up to which minutes are complete; zero when
 	// unknown.
 	Watermark time.Time
@@ -46,68 +47,55 @@ type AsOf struct {
 	CommittedAt time.Time
 }
 
-// merge is the older of both where they differ, for an answer of several tasks.
-func (a *AsOf) merge(b millrace.AsOf) {
-	if a.Offsets == nil {
-		a.Offsets = make(map[record.Partition]record.Offset)
-		a.CommittedAt = b.CommittedAt
-		if b.Watermark != record.NoTimestamp {
-			a.Watermark = b.Watermark.Time()
-		}
+func asOf(a millrace.AsOf) AsOf {
+	at := AsOf{Offsets: byPartition(a.Offsets), UpTo: byPartition(a.UpTo), CommittedAt: a.CommittedAt}
+	if a.Watermark != record.NoTimestamp {
+		at.Watermark = a.Watermark.Time()
 	}
-	for tp, offset := range b.Offsets {
-		a.Offsets[tp.Partition] = offset
-	}
-	if b.CommittedAt.Before(a.CommittedAt) {
-		a.CommittedAt = b.CommittedAt
-	}
-	if b.Watermark == record.NoTimestamp || b.Watermark.Time().Before(a.Watermark) {
-		a.Watermark = time.Time{}
-		if b.Watermark != record.NoTimestamp {
-			a.Watermark = b.Watermark.Time()
-		}
-	}
+	return at
 }
 
-// Totals are the sums over everything committed on this instance.
-type Totals struct {
-	Clicks      int64
-	DemoClicks  int64 // of Clicks, those marked as simulated
-	Users       int64 // distinct
-	Pages       int64 // distinct
-	DeadLetters int64
-	AsOf        AsOf
+// byPartition leaves out the topic, for there is one.
+func byPartition(all map[record.TopicPartition]record.Offset) map[record.Partition]record.Offset {
+	out := make(map[record.Partition]record.Offset, len(all))
+	for tp, offset := range all {
+		out[tp.Partition] = offset
+	}
+	return out
 }
 
-// Totals are the sums of this instance's tasks.
-func (j *Job) Totals() (t Totals, err error) {
-	users, usersErr := eachSum(j.views.users, func(s *sums[int64], at millrace.AsOf) {
-		t.Users += s.names
-		t.Clicks += s.clicks
-		t.AsOf.merge(at)
-	})
-	_, pagesErr := eachSum(j.views.pages, func(s *sums[pageCount], at millrace.AsOf) {
-		t.Pages += s.names
-		t.DemoClicks += s.demo
-		if !users {
-			t.Clicks += s.clicks
-		}
-		t.AsOf.merge(at)
-	})
-	t.DeadLetters = j.dead.total()
-	return t, errors.Join(usersErr, pagesErr)
+// Part is what one task has of a result: no other task has any of its names.
+type Part struct {
+	Task   record.Partition
+	Tasks  int // that have a part, on all instances
+	Clicks int64
+	Demo   int64 // of Clicks, those marked as simulated, where that is counted
+	Names  int64 // distinct users, or pages
+	Top    []Count
+	AsOf   AsOf
 }
 
-// eachSum calls f with each task's sums; computed is false for a result that the
-// job does not have.
-func eachSum[R any](v *millrace.View[string, R], f func(*sums[R], millrace.AsOf)) (computed bool, err error) {
+// UserParts are the parts that run here of the clicks per user, each with its n
+// first users; n is at most MaxTop. [ErrNotComputed] if the job has none.
+func (j *Job) UserParts(n int) ([]Part, error) { return partsOf(j.views.users, n) }
+
+// PageParts are the same of the clicks per page.
+func (j *Job) PageParts(n int) ([]Part, error) { return partsOf(j.views.pages, n) }
+
+func partsOf[R any](v *millrace.View[string, R], n int) (parts []Part, err error) {
 	if v == nil {
-		return false, nil
+		return nil, ErrNotComputed
 	}
-	return true, v.Each(func(o millrace.Observer[string, R], at millrace.AsOf) error {
-		f(o.(*sums[R]), at)
+	err = v.Each(func(o millrace.Observer[string, R], p millrace.Part) error {
+		s := o.(*sums[R])
+		part := Part{Task: p.Task, Tasks: p.Tasks, Clicks: s.clicks, Demo: s.demo, Names: s.names, AsOf: asOf(p.AsOf)}
+		if n > 0 {
+			part.Top = first(s.top.all(), n)
+		}
+		parts = append(parts, part)
 		return nil
 	})
+	return parts, err
 }
 
 // User is the count of one user; found is false when the user was never seen.
@@ -117,8 +105,7 @@ func (j *Job) User(id string) (clicks int64, found bool, at AsOf, err error) {
 		return 0, false, at, ErrNotComputed
 	}
 	answer, err := j.views.users.Get(id)
-	at.merge(answer.AsOf)
-	return answer.Result, answer.Found, at, err
+	return answer.Result, answer.Found, asOf(answer.AsOf), err
 }
 
 // ErrNotComputed means that the job was started without the asked-for result.
@@ -130,31 +117,19 @@ func (j *Job) Minutes(id string, from, to time.Time) (minutes []WindowClicks, at
 	if j.views.minutes == nil {
 		return nil, at, ErrNotComputed
 	}
-	windows, asOf, err := j.views.minutes.Get(id)
-	at.merge(asOf)
+	windows, as, err := j.views.minutes.Get(id)
 	for _, w := range windows {
 		start := w.Window.Start.Time()
 		if !start.Before(from) && (to.IsZero() || start.Before(to)) {
 			minutes = append(minutes, WindowClicks{User: id, Start: start, End: w.Window.End.Time(), Clicks: w.Result, Final: w.Final})
 		}
 	}
-	return minutes, at, err
+	return minutes, asOf(as), err
 }
 
-// TopUsers are the n users with the most clicks on this instance, ties by name;
-// n is at most MaxTop.
-func (j *Job) TopUsers(n int) ([]Count, AsOf, error) { return top(j.views.users, n) }
-
-// TopPages are the n pages with the most clicks, as TopUsers.
-func (j *Job) TopPages(n int) ([]Count, AsOf, error) { return top(j.views.pages, n) }
-
-func top[R any](v *millrace.View[string, R], n int) (counts []Count, at AsOf, err error) {
-	_, err = eachSum(v, func(s *sums[R], asOf millrace.AsOf) {
-		counts = append(counts, s.top.all()...)
-		at.merge(asOf)
-	})
-	return first(counts, n), at, err
-}
+// Refused is how many events are dead letters: of the whole job, for each instance
+// reads their topic.
+func (j *Job) Refused() int64 { return j.dead.total() }
 
 // DeadLetters are the n newest events that were refused, newest first, and the
 // number of all of them by reason; n is at most MaxDeadLetters.

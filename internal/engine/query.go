@@ -96,14 +96,15 @@ func (e *Engine) subOf(store string) *topology.Sub {
 	return nil
 }
 
-// reading is a task with the position of the job's input on this instance.
+// reading is a task with its position in the job's input.
 func (in *instance) reading(t *task, committedAt time.Time) topology.Reading {
-	r := topology.Reading{Sub: t.sub.ID, Partition: t.p, Task: t.step, Offsets: make(map[record.TopicPartition]record.Offset), CommittedAt: committedAt}
-	for _, t := range in.running() {
-		for _, i := range t.inputs {
-			if !t.sub.Sources[i.source].Repartition() {
-				r.Offsets[i.tp] = max(i.committed, i.start)
-			}
+	r := topology.Reading{
+		Sub: t.sub.ID, Partition: t.p, Tasks: int(tasksOf(t.sub, in.layout.facts)), Task: t.step,
+		Offsets: make(map[record.TopicPartition]record.Offset), CommittedAt: committedAt,
+	}
+	for _, i := range t.inputs {
+		if !t.sub.Sources[i.source].Repartition() {
+			r.Offsets[i.tp] = max(i.committed, i.start)
 		}
 	}
 	return r

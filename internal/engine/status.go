@@ -27,6 +27,7 @@ type Status struct {
 	Err         error // why it is degraded or failed
 	Tasks       []TaskStatus
 	Peers       []client.Peer // the group, this instance included
+	Self        string        // transactional id of this instance: which of Peers it is
 	CommittedAt time.Time     // of the last commit
 }
 
@@ -121,7 +122,7 @@ func (in *instance) publish() {
 		state = Starting
 	}
 	in.engine.metrics.observe(tasks)
-	in.engine.publishStatus(state, failure, tasks, in.session.Peers(), now)
+	in.engine.publishStatus(state, failure, tasks, in.session.Peers(), in.transactionalID, now)
 }
 
 // expecting says that the group has not told this instance its partitions, or
@@ -145,11 +146,11 @@ func (in *instance) expecting() bool {
 
 const publishInterval = 100 * time.Millisecond
 
-func (e *Engine) publishStatus(s State, err error, tasks []TaskStatus, peers []client.Peer, now time.Time) {
+func (e *Engine) publishStatus(s State, err error, tasks []TaskStatus, peers []client.Peer, self string, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.mu.status.State != s {
 		e.mu.status.Since = now
 	}
-	e.mu.status.State, e.mu.status.Err, e.mu.status.Tasks, e.mu.status.Peers = s, err, tasks, peers
+	e.mu.status.State, e.mu.status.Err, e.mu.status.Tasks, e.mu.status.Peers, e.mu.status.Self = s, err, tasks, peers, self
 }

@@ -37,6 +37,7 @@ type input struct {
 	source      int // index into Sub.Sources
 	topicID     [16]byte
 	next        record.Offset // processed up to here, in the open transaction
+	claim       record.Offset // what its commit may claim: next, or where the step holds records back
 	leaderEpoch int32
 	committed   record.Offset // as of the last known commit; -1: none
 	start       record.Offset // where reading begins when there is no commit
@@ -69,6 +70,7 @@ func (t *task) take(in *input, c *client.Columns) {
 		Keys:       c.Keys,
 		Values:     c.Values,
 		Headers:    c.Headers,
+		Next:       c.Next,
 		AtEnd:      c.AtEnd(),
 	})
 }
@@ -104,11 +106,22 @@ func (t *task) prepare() {
 	}
 	t.open = &commitRecord{progress: t.step.AppendProgress(nil)}
 	for _, in := range t.inputs {
-		t.open.inputs = append(t.open.inputs, inputMark{topic: in.tp.Topic, topicID: in.topicID, offset: in.next, leaderEpoch: in.leaderEpoch})
+		in.claim = t.claim(in)
+		t.open.inputs = append(t.open.inputs, inputMark{topic: in.tp.Topic, topicID: in.topicID, offset: in.claim, leaderEpoch: in.leaderEpoch})
 	}
 	for _, s := range t.stores {
 		s.lane.Send(commitKey, t.open.of(s.spec).append(nil), record.NoTimestamp, nil)
 	}
+}
+
+// claim is up to where the open transaction has all of an input in it.
+func (t *task) claim(in *input) record.Offset {
+	if h, ok := t.step.(topology.Holder); ok {
+		if first, some := h.Held(in.source); some {
+			return first
+		}
+	}
+	return in.next
 }
 
 // of is the record for one store.
@@ -121,7 +134,7 @@ func (c *commitRecord) of(spec topology.StoreSpec) *commitRecord {
 // positions adds what the group is to commit for this task.
 func (t *task) positions(all map[record.TopicPartition]client.Position) {
 	for i, in := range t.inputs {
-		p := client.Position{Offset: in.next, LeaderEpoch: in.leaderEpoch}
+		p := client.Position{Offset: in.claim, LeaderEpoch: in.leaderEpoch}
 		if i == 0 && len(t.stores) == 0 && len(t.open.progress) <= client.MaxNoteBytes {
 			p.Note = t.open.progress // there is no changelog to carry it
 		}
@@ -135,7 +148,7 @@ func (t *task) commit() {
 	t.last, t.open = t.open, nil
 	t.changed, t.behind = false, true
 	for _, in := range t.inputs {
-		in.committed = in.next
+		in.committed = in.claim
 	}
 	for _, s := range t.stores {
 		s.next = max(s.next, s.lane.Next())

@@ -10,11 +10,16 @@ import (
 
 // The progress of a task, all numbers varints:
 //
-//	1 | inputs | per input: watermark, 1 when idle | gauges | per gauge: watermark | markers | per marker: watermark, 1 when idle
+//	2 | inputs | per input: watermark, 1 when idle | gauges | per gauge: watermark | markers | per marker: watermark, 1 when idle |
+//	per source of the user's: next offset + 1, of a repartition topic: next offset of old records | tasks upstream | per task: next offset, covers
 //
 // Inputs are those of the clocks, in the order of the operators, as gauges and
-// markers are.
-const progressVersion = 1
+// markers are; covers are those of a [coversEncoder]. Version 1 ends before the
+// sources: what they cover is not known then.
+const (
+	progressVersion    = 2
+	oldProgressVersion = 1
+)
 
 // ErrProgress means that the progress of a task is not of this job's shape: the
 // job has changed, or the number of tasks has.
@@ -36,9 +41,37 @@ func (t *task) AppendProgress(b []byte) []byte {
 	markers := t.markers()
 	b = binary.AppendUvarint(b, uint64(len(markers)))
 	for _, m := range markers {
-		b = appendReading(b, m.sent)
+		b = appendReading(b, m.sent.reading)
+	}
+	return t.appendSources(b)
+}
+
+func (t *task) appendSources(b []byte) []byte {
+	var e coversEncoder
+	for i, f := range t.feeders {
+		if c, ok := f.(crossing); ok {
+			b = c.appendTo(&e, b)
+		} else {
+			b = binary.AppendUvarint(b, uint64(t.places[i].open+1))
+		}
 	}
 	return b
+}
+
+func (t *task) loadSources(b []byte) error {
+	d := coversDecoder{b: b}
+	for i, f := range t.feeders {
+		if c, ok := f.(crossing); ok {
+			c.load(&d)
+		} else {
+			next := d.offset() - 1
+			t.places[i] = place{next, next}
+		}
+	}
+	if d.bad || len(d.b) > 0 {
+		return fmt.Errorf("%w: sources", ErrProgress)
+	}
+	return nil
 }
 
 func (t *task) inputCount() (n int) {
@@ -70,7 +103,8 @@ func appendReading(b []byte, r reading) []byte {
 // LoadProgress implements [Task].
 func (t *task) LoadProgress(b []byte) error {
 	d := progressDecoder{b: b}
-	if v := d.next(1); len(v) != 1 || v[0] != progressVersion {
+	version := d.next(1)
+	if len(version) != 1 || version[0] != progressVersion && version[0] != oldProgressVersion {
 		return fmt.Errorf("%w: version", ErrProgress)
 	}
 	d.count(t.inputCount(), "inputs")
@@ -88,14 +122,23 @@ func (t *task) LoadProgress(b []byte) error {
 	markers := t.markers()
 	d.count(len(markers), "markers")
 	for _, m := range markers {
-		m.sent = d.reading()
-		m.kept = m.sent
+		m.sent = told{reading: d.reading()}
 	}
-	if d.err == nil && len(d.b) > 0 {
-		d.fail("bytes behind its end")
+	if version[0] == oldProgressVersion {
+		if d.err == nil && len(d.b) > 0 {
+			d.fail("bytes behind its end")
+		}
+		for _, c := range t.crossings() {
+			c.loadOld()
+		}
+	} else if d.err == nil {
+		d.err = t.loadSources(d.b)
 	}
 	if d.err != nil {
 		return d.err
+	}
+	for _, m := range markers {
+		m.settle()
 	}
 	for _, p := range t.preparers {
 		if w, ok := p.(interface{ loaded() }); ok {

@@ -21,6 +21,10 @@ type Batch struct {
 	Values     [][]byte
 	Headers    [][]record.Header // nil when no record has any
 
+	// Next is where reading goes on: behind the last record, and behind what is no
+	// record, such as the end of a transaction. 0 says no more than the records do.
+	Next record.Offset
+
 	// AtEnd says that the partition was read up to its last stable offset. A batch
 	// without records that is AtEnd says only that.
 	AtEnd bool
@@ -160,10 +164,18 @@ type Task interface {
 	Stats() Stats
 }
 
+// Holder is a Task that may hold records back: it has got them, but what they
+// belong to is not whole yet. A commit must not claim them: the input is committed
+// only up to the first of them, and a start or an abort reads on from there.
+type Holder interface {
+	// Held is the first record of a source that is held back, if any is.
+	Held(source int) (first record.Offset, some bool)
+}
+
 // Memory is what a task holds, for the engine's budget and commit triggers.
 type Memory struct {
 	OpenKeys   int   // changed keys and pre-aggregates: records that a commit will write
-	OpenBytes  int64 // of the open transaction: freed by a commit or an abort
+	OpenBytes  int64 // of the open transaction, and held back: freed by a commit or an abort, or the rest of what is held
 	DirtyBytes int64 // committed, not on disk: freed by a flush and an eviction
 	CacheBytes int64 // all of the tables
 }

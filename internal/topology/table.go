@@ -71,7 +71,7 @@ type tableNode[K comparable, X, A, R any] struct {
 func wireTable[K comparable, V, X, A, R any](w *wiring, n *Node, key codec.Codec[K], a agg.Agg[V, A, R], op func(A, X) A, t Table[K, R]) port[K, X] {
 	at := w.storeAt(n.store.Name)
 	table := state.NewKeyed(spec(n.store.Name, key, a, w.task.backing(at)))
-	w.task.tables[at] = table
+	w.task.tables[at], w.task.keepers[at] = table, n
 	node := &tableNode[K, X, A, R]{
 		stage:  w.stage(n),
 		fold:   fold[K, X, A]{table: table, op: op},

@@ -20,10 +20,12 @@ type task struct {
 	needs   *needs
 	feeders []feeder // per source
 	quiets  []*quiet // per source; nil for repartition topics
+	places  []place  // per source; of no meaning for repartition topics
 	letters []int    // sink of the dead letters of each source
 	derived int      // sink of the dead letters of records that tables have made
 
 	tables    []state.Table
+	keepers   []*Node        // per table
 	preparers []preparer     // an operator after those that it reads
 	clocks    []*clock       // in the order of their operators
 	gauges    []*gauge       // likewise
@@ -63,8 +65,10 @@ func newTask(sub *Sub, starts []*Node, n *needs, cfg TaskConfig) (*task, error) 
 		sub: sub, cfg: cfg, needs: n,
 		feeders: make([]feeder, len(sub.Sources)),
 		quiets:  make([]*quiet, len(sub.Sources)),
+		places:  make([]place, len(sub.Sources)),
 		letters: make([]int, len(sub.Sources)),
 		tables:  make([]state.Table, len(sub.Stores)),
+		keepers: make([]*Node, len(sub.Stores)),
 		kept:    Stats{DeadLetters: make(map[Refusal]int64), Watermark: record.NoTimestamp},
 	}
 	t.cfg.IdleAfter = cmp.Or(t.cfg.IdleAfter, 5*time.Second)
@@ -76,7 +80,7 @@ func newTask(sub *Sub, starts []*Node, n *needs, cfg TaskConfig) (*task, error) 
 	w := &wiring{task: t, memo: make(map[*Node]any)}
 	t.derived = w.sink(n.derivedLetters)
 	for i, source := range sub.Sources {
-		t.letters[i] = t.derived
+		t.letters[i], t.places[i] = t.derived, place{-1, -1}
 		if !source.Repartition() {
 			t.letters[i] = w.sink(letterTopic(source.Topic))
 			t.quiets[i] = &quiet{name: fmt.Sprintf("%s/%d", source.Topic, cfg.Partition)}
@@ -89,6 +93,9 @@ func newTask(sub *Sub, starts []*Node, n *needs, cfg TaskConfig) (*task, error) 
 		return nil, w.err
 	}
 	t.order()
+	for _, m := range t.markers() {
+		m.settle()
+	}
 	return t, nil
 }
 
@@ -155,6 +162,7 @@ func (t *task) Process(b *Batch, out Output) error {
 	if q := t.quiets[b.Source]; q != nil {
 		q.took(b)
 	}
+	t.places[b.Source].took(b)
 	for from := 0; from < b.Len(); from += chunkRows {
 		if err := t.feeders[b.Source].feed(b, from, min(from+chunkRows, b.Len())); err != nil {
 			return err
@@ -207,6 +215,12 @@ func (t *task) Commit() {
 	for _, g := range t.gauges {
 		g.kept = g.open
 	}
+	for i := range t.places {
+		t.places[i].kept = t.places[i].open
+	}
+	for _, c := range t.crossings() {
+		c.commit()
+	}
 	t.kept.add(&t.open)
 	t.open = Stats{}
 	t.batch, t.out = nil, nil
@@ -228,8 +242,32 @@ func (t *task) Abort() {
 	for _, g := range t.gauges {
 		g.open = g.kept
 	}
+	for i := range t.places {
+		t.places[i].open = t.places[i].kept
+	}
+	for _, c := range t.crossings() {
+		c.abort()
+	}
 	t.open = Stats{}
 	t.batch, t.out = nil, nil
+}
+
+// crossings are the sources of repartition topics.
+func (t *task) crossings() (all []crossing) {
+	for _, f := range t.feeders {
+		if c, ok := f.(crossing); ok {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// Held implements [Holder].
+func (t *task) Held(source int) (first record.Offset, some bool) {
+	if c, ok := t.feeders[source].(crossing); ok {
+		return c.held()
+	}
+	return 0, false
 }
 
 // Tables implements [Task].
@@ -242,6 +280,9 @@ func (t *task) Memory() (m Memory) {
 	}
 	for _, p := range t.preparers {
 		m.add(p.memory())
+	}
+	for _, c := range t.crossings() {
+		m.OpenBytes += c.heldBytes()
 	}
 	return m
 }

@@ -116,7 +116,7 @@ func TestThreadRepartitioned(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.Commit()
-	if len(s.lines) != 2 {
+	if len(s.lines) != 3 || !strings.HasPrefix(s.lines[2], `count-user-total-repartition -2 ""="\x03\x00\x00\x00\x01\x06clicks\x00\x03\x00"`) {
 		t.Fatalf("%q", s.lines)
 	}
 	second := newTestTask(t, &plan.Subs[1])

@@ -24,11 +24,31 @@ type Reader interface {
 type Reading struct {
 	Sub       int
 	Partition record.Partition
+	Tasks     int // of Sub, here and elsewhere
 	Task      Task
-	// Offsets are how far the job's input was committed on this instance, as of
-	// CommittedAt. Behind a repartition topic the tables may be a commit behind.
+	// Offsets are how far the task's own inputs were committed, as of CommittedAt;
+	// of those that are topics of the user's.
 	Offsets     map[record.TopicPartition]record.Offset
 	CommittedAt time.Time
+}
+
+// Coverage is what the committed table of a store reflects of the job's input.
+func (r Reading) Coverage(store string) Coverage {
+	t, ok := r.Task.(*task)
+	if !ok {
+		return nil
+	}
+	i := slices.IndexFunc(t.sub.Stores, func(s StoreSpec) bool { return s.Name == store })
+	if i < 0 {
+		return nil
+	}
+	return t.coverage(t.keepers[i], func(source int) record.Offset {
+		next, known := r.Offsets[record.TopicPartition{Topic: t.sub.Sources[source].Topic, Partition: t.cfg.Partition}]
+		if !known {
+			return -1
+		}
+		return next
+	}, func(c crossing) covers { return c.covers(false) }).public()
 }
 
 // Attach tells the views of the graph's tables who runs its plan.

@@ -37,7 +37,6 @@ type winPreNode[K comparable, V, A any] struct {
 	key     codec.Codec[K]
 	acc     codec.Codec[A]
 	in      vec[K, V]
-	head    []byte
 	cut     state.Cutter
 }
 
@@ -58,14 +57,14 @@ func (n *winPreNode[K, V, A]) run(from, to int) (int, error) {
 
 func (n *winPreNode[K, V, A]) prepare() error {
 	for _, s := range n.windows.Between(noMark, math.MaxInt64) {
-		n.head = slicedHead(n.head[:0], s.Start)
+		head := n.sliced(s.Start)
 		for i := range s.OpenKeys() {
 			key, open := s.Opened(i)
-			k, v, err := partial(&n.cut, n.key, key, n.acc, open.Value, n.head)
+			k, v, err := partial(&n.cut, n.key, key, n.acc, open.Value, head)
 			if err != nil {
 				return fmt.Errorf("stage %q: encode what crosses to %s: %w", n.name, n.topic, err)
 			}
-			n.task.out.Send(n.sink, ByKey, k, v, open.Time, nil)
+			n.post(k, v, open.Time)
 		}
 	}
 	n.windows.Reset()

@@ -113,7 +113,7 @@ func wireWindows[K comparable, V, X, A, R any](w *wiring, n *Node, of Windowed[K
 	if err != nil && w.err == nil {
 		w.err = fmt.Errorf("store %q: %w", n.store.Name, err)
 	}
-	w.task.tables[at] = table
+	w.task.tables[at], w.task.keepers[at] = table, n
 	node := &winTableNode[K, X, A, R]{
 		stage:   w.stage(n),
 		fold:    fold[K, X, A]{op: op},

@@ -23,6 +23,9 @@ type world struct {
 	topics     map[record.Topic][][]entry // by partition
 	tasks      []*worker
 	draining   bool
+
+	// deliver, when set, gets what a commit has sent instead of the topics.
+	deliver func(*worker, []send)
 }
 
 type entry struct {
@@ -187,12 +190,21 @@ func (k *worker) commit() {
 	for i, table := range k.task.Tables() {
 		k.changelogs[i] = append(k.changelogs[i], changes[table]...)
 	}
-	for _, s := range k.sends {
-		k.w.add(s.topic, s.to, s.entry)
+	if k.w.deliver != nil {
+		k.w.deliver(k, k.sends)
+	} else {
+		for _, s := range k.sends {
+			k.w.add(s.topic, s.to, s.entry)
+		}
 	}
 	k.progress = k.task.AppendProgress(nil)
 	k.sends, k.open = nil, 0
-	copy(k.committed, k.read)
+	for i, next := range k.read {
+		if first, some := k.task.(Holder).Held(i); some {
+			next = int(first)
+		}
+		k.committed[i] = next
+	}
 	k.task.Commit()
 }
 

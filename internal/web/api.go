@@ -15,9 +15,10 @@ import (
 // in the changelog.
 type (
 	asOfJSON struct {
-		Offsets     map[string]record.Offset `json:"offsets"`
-		Watermark   *time.Time               `json:"watermark"`
-		CommittedAt time.Time                `json:"committed_at"`
+		Offsets     map[string]record.Offset  `json:"offsets"`
+		UpTo        map[string]*record.Offset `json:"up_to,omitempty"` // where it is not as Offsets; null: not known
+		Watermark   *time.Time                `json:"watermark"`
+		CommittedAt time.Time                 `json:"committed_at"`
 	}
 	countsJSON struct {
 		Clicks      int64         `json:"clicks"`
@@ -27,6 +28,18 @@ type (
 		DemoClicks  int64         `json:"demo_clicks"`
 		AsOf        asOfJSON      `json:"as_of"`
 		Restoring   *progressJSON `json:"restoring,omitempty"` // while some counts are not here yet
+		missingJSON
+	}
+	// missingJSON is empty in an answer that holds all there is.
+	missingJSON struct {
+		Partial          bool               `json:"partial,omitzero"`
+		MissingInstances []instanceJSON     `json:"missing_instances,omitempty"`
+		MissingTasks     []record.Partition `json:"missing_tasks,omitempty"`
+	}
+	instanceJSON struct {
+		Instance string `json:"instance"`
+		Endpoint string `json:"endpoint"`
+		Reason   string `json:"reason"`
 	}
 	userJSON struct {
 		UserID string `json:"user_id"`
@@ -61,7 +74,18 @@ type (
 func asOf(a AsOf) asOfJSON {
 	out := asOfJSON{Offsets: make(map[string]record.Offset, len(a.Offsets)), CommittedAt: a.CommittedAt.UTC()}
 	for p, next := range a.Offsets {
-		out.Offsets[strconv.Itoa(int(p))] = next
+		name := strconv.Itoa(int(p))
+		out.Offsets[name] = next
+		end, isKnown := a.UpTo[p]
+		if isKnown && end == next {
+			continue
+		}
+		if out.UpTo == nil {
+			out.UpTo = make(map[string]*record.Offset)
+		}
+		if out.UpTo[name] = nil; isKnown {
+			out.UpTo[name] = &end
+		}
 	}
 	out.Watermark = known(a.Watermark)
 	return out
@@ -76,11 +100,20 @@ func known(t time.Time) *time.Time {
 	return &t
 }
 
-func countsOf(t Totals) countsJSON {
-	return countsJSON{
-		Clicks: t.Clicks, Users: t.Users, Pages: t.Pages,
-		DeadLetters: t.DeadLetters, DemoClicks: t.DemoClicks, AsOf: asOf(t.AsOf),
+func countsOf(w whole) countsJSON {
+	c := countsJSON{
+		Clicks: w.users.clicks, Users: w.users.names, Pages: w.pages.names,
+		DeadLetters: w.deadLetters, DemoClicks: w.pages.demoClicks, AsOf: asOf(w.users.asOf.with(w.pages.asOf)),
+		missingJSON: w.missing(w.users, w.pages),
 	}
+	if !w.users.computed() {
+		c.Clicks = w.pages.clicks
+	}
+	if !w.progress.Ready {
+		restoring := progressOf(w.progress)
+		c.Restoring = &restoring
+	}
+	return c
 }
 
 func usersOf(counts []Count) []userJSON {
@@ -110,13 +143,8 @@ func progressOf(p Progress) progressJSON {
 	return out
 }
 
-func (s *Server) counts(w http.ResponseWriter, _ *http.Request) {
-	counts := countsOf(s.options.Results.Totals())
-	if p := s.options.Results.Progress(); !p.Ready {
-		restoring := progressOf(p)
-		counts.Restoring = &restoring
-	}
-	s.answer(w, http.StatusOK, counts)
+func (s *Server) counts(w http.ResponseWriter, r *http.Request) {
+	s.answer(w, http.StatusOK, countsOf(s.gatherer.gather(r.Context(), 0, routePatience)))
 }
 
 func (s *Server) user(w http.ResponseWriter, r *http.Request) {
@@ -173,11 +201,12 @@ func (s *Server) topUsers(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	top, at := s.options.Results.TopUsers(limit)
+	all := s.gatherer.gather(r.Context(), limit, routePatience)
 	s.answer(w, http.StatusOK, struct {
 		Users []userJSON `json:"users"`
 		AsOf  asOfJSON   `json:"as_of"`
-	}{usersOf(top), asOf(at)})
+		missingJSON
+	}{usersOf(all.users.top), asOf(all.users.asOf), all.missing(all.users)})
 }
 
 func (s *Server) topPages(w http.ResponseWriter, r *http.Request) {
@@ -185,11 +214,12 @@ func (s *Server) topPages(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	top, at := s.options.Results.TopPages(limit)
+	all := s.gatherer.gather(r.Context(), limit, routePatience)
 	s.answer(w, http.StatusOK, struct {
 		Pages []pageJSON `json:"pages"`
 		AsOf  asOfJSON   `json:"as_of"`
-	}{pagesOf(top), asOf(at)})
+		missingJSON
+	}{pagesOf(all.pages.top), asOf(all.pages.asOf), all.missing(all.pages)})
 }
 
 func (s *Server) deadLetters(w http.ResponseWriter, r *http.Request) {

@@ -23,6 +23,8 @@ const (
 	historySeconds = 60
 	rateSeconds    = 5
 	liveTop        = 10
+	// livePatience bounds how long other instances may take for a snapshot.
+	livePatience = time.Second
 )
 
 // snapshotJSON is one event of the stream: everything that the page shows.
@@ -44,10 +46,11 @@ type snapshotJSON struct {
 // hub looks at the results every tick and hands the newest snapshot to every
 // subscriber. A subscriber that is slow skips snapshots; it never delays others.
 type hub struct {
-	options Options
-	stop    context.CancelFunc
-	ended   chan struct{} // closed when the goroutine has returned
-	ctx     context.Context
+	options  Options
+	gatherer *gatherer
+	stop     context.CancelFunc
+	ended    chan struct{} // closed when the goroutine has returned
+	ctx      context.Context
 
 	mu struct {
 		sync.Mutex
@@ -64,9 +67,9 @@ type event struct {
 	data []byte
 }
 
-func newHub(o Options) *hub {
+func newHub(o Options, g *gatherer) *hub {
 	ctx, stop := context.WithCancel(context.Background())
-	h := &hub{options: o, ctx: ctx, stop: stop, ended: make(chan struct{})}
+	h := &hub{options: o, gatherer: g, ctx: ctx, stop: stop, ended: make(chan struct{})}
 	h.mu.subscribers = make(map[chan event]struct{})
 	go h.run()
 	return h
@@ -93,20 +96,40 @@ func (h *hub) run() {
 }
 
 // look measures the rate and, when somebody listens and something changed,
-// sends a new snapshot.
+// sends a new snapshot. Other instances are asked only when somebody listens: the
+// rate begins anew then.
 func (h *hub) look() {
-	totals, progress := h.options.Results.Totals(), h.options.Results.Progress()
+	if !h.listened() && len(h.options.Results.Peers()) > 0 {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.mu.rate = rate{}
+		return
+	}
+	all := h.gatherer.gather(h.ctx, liveTop, livePatience)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.mu.rate.observe(h.options.Now(), totals.Clicks, progress.Ready)
+	h.observeLocked(all)
 	if len(h.mu.subscribers) == 0 {
 		return
 	}
-	if e, changed := h.snapshotLocked(totals, progress); changed {
+	if e, changed := h.snapshotLocked(all); changed {
 		for subscriber := range h.mu.subscribers {
 			offer(subscriber, e)
 		}
 	}
+}
+
+func (h *hub) listened() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.mu.subscribers) > 0
+}
+
+// observeLocked leaves out counts in which something is missing: what comes back
+// is no traffic.
+func (h *hub) observeLocked(all whole) {
+	counts := countsOf(all)
+	h.mu.rate.observe(h.options.Now(), counts.Clicks, all.progress.Ready && !counts.Partial)
 }
 
 // offer replaces what the subscriber has not taken yet.
@@ -118,18 +141,16 @@ func offer(subscriber chan event, e event) {
 	subscriber <- e // cap 1 and only the hub sends: there is room
 }
 
-func (h *hub) snapshotLocked(totals Totals, progress Progress) (e event, changed bool) {
-	users, _ := h.options.Results.TopUsers(liveTop)
-	pages, _ := h.options.Results.TopPages(liveTop)
+func (h *hub) snapshotLocked(all whole) (e event, changed bool) {
 	data, err := json.Marshal(snapshotJSON{
-		countsJSON:        countsOf(totals),
+		countsJSON:        countsOf(all),
 		ClicksPerSecond:   h.mu.rate.perSecond(),
 		RateWindowSeconds: rateSeconds,
 		PerSecond:         h.mu.rate.history(),
-		TopUsers:          usersOf(users),
-		TopPages:          pagesOf(pages),
-		Ready:             progress.Ready,
-		Progress:          progressOf(progress),
+		TopUsers:          usersOf(all.users.top),
+		TopPages:          pagesOf(all.pages.top),
+		Ready:             all.progress.Ready,
+		Progress:          progressOf(all.progress),
 		DemoRunning:       h.options.DemoRunning,
 		Source:            h.options.Source,
 		KafkaAddr:         h.options.KafkaAddr,
@@ -149,15 +170,15 @@ func (h *hub) snapshotLocked(totals Totals, progress Progress) (e event, changed
 
 // subscribe gives a channel that always holds the newest snapshot which was not
 // taken yet, beginning with the present one. ok is false at MaxStreams.
-func (h *hub) subscribe() (subscriber chan event, ok bool) {
-	totals, progress := h.options.Results.Totals(), h.options.Results.Progress()
+func (h *hub) subscribe(ctx context.Context) (subscriber chan event, ok bool) {
+	all := h.gatherer.gather(ctx, liveTop, livePatience)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.mu.subscribers) >= MaxStreams {
 		return nil, false
 	}
 	subscriber = make(chan event, 1)
-	e, _ := h.snapshotLocked(totals, progress)
+	e, _ := h.snapshotLocked(all)
 	subscriber <- e
 	h.mu.subscribers[subscriber] = struct{}{}
 	return subscriber, true
@@ -172,7 +193,7 @@ func (h *hub) unsubscribe(subscriber chan event) {
 // live streams snapshots as server-sent events. Each replaces the one before,
 // so a reader that reconnects has missed nothing: the first is the present one.
 func (s *Server) live(w http.ResponseWriter, r *http.Request) {
-	subscriber, ok := s.hub.subscribe()
+	subscriber, ok := s.hub.subscribe(r.Context())
 	if !ok {
 		problemTooManyStreams().write(w)
 		return

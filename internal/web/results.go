@@ -9,29 +9,49 @@ import (
 // Results is what this room shows: the answers of a click job. All methods are
 // called from many goroutines and must not wait.
 type Results interface {
-	Totals() Totals
+	// Parts are what the tasks of this instance have, with the first top names of
+	// each.
+	Parts(top int) Parts
+	// Peers are the other instances that have tasks of the job.
+	Peers() []Peer
 	User(id string) UserCount
 	// Windows are one user's clicks per minute that begin in [from, to), in the
 	// order of time; zero times are no bounds.
 	Windows(id string, from, to time.Time) UserWindows
-	TopUsers(n int) ([]Count, AsOf)
-	TopPages(n int) ([]Count, AsOf)
 	DeadLetters(n int) DeadLetters
 	Progress() Progress
 }
 
-// AsOf is the position that an answer reflects: the events below Offsets.
+// AsOf is the position that an answer reflects: all events below Offsets, none
+// from UpTo on. A partition that UpTo does not have has no known end.
 type AsOf struct {
-	Offsets     map[record.Partition]record.Offset
-	Watermark   time.Time // event time; zero before the first event
-	CommittedAt time.Time
+	Offsets, UpTo map[record.Partition]record.Offset
+	Watermark     time.Time // event time; zero before the first event
+	CommittedAt   time.Time // zero when nothing was committed since the start
 }
 
-// Totals are the sums over all events counted.
-type Totals struct {
-	Clicks, Users, Pages, DeadLetters int64
-	DemoClicks                        int64 // of Clicks, the simulated ones
-	AsOf                              AsOf
+// Parts are what one instance has of the job's results.
+type Parts struct {
+	Users, Pages []Part
+	DeadLetters  int64 // of the whole job
+	Progress     Progress
+}
+
+// Part is what one task has of a result. No other task has any of its names.
+type Part struct {
+	Task       record.Partition
+	Tasks      int // that have a part, on all instances
+	Clicks     int64
+	DemoClicks int64 // of Clicks, the simulated ones; pages only
+	Names      int64 // distinct
+	Top        []Count
+	AsOf       AsOf
+}
+
+// Peer is another instance.
+type Peer struct {
+	Name     string
+	Endpoint string // its HTTP address; empty when it has told none
 }
 
 // UserCount is one user's clicks.

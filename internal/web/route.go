@@ -32,7 +32,8 @@ func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request, away Away) {
 		return
 	}
 	question.Header.Set(routedHeader, "1")
-	answer, err := s.peers.Do(question)
+	answer, err := s.gatherer.client.Do(question)
+	s.gatherer.count(err)
 	if err != nil {
 		problemAway(Away{Reason: "the instance that has the counts does not answer: " + err.Error()}).write(w)
 		return

@@ -34,6 +34,7 @@ type Options struct {
 	LoopbackOnly bool
 	Version      string
 	Gatherer     prometheus.Gatherer
+	Registerer   prometheus.Registerer // of the server's own metrics; nil: they are not shown
 	Logger       *slog.Logger
 	Now          func() time.Time // default time.Now
 }
@@ -58,7 +59,8 @@ type Server struct {
 	hub     *hub
 	http    *http.Server
 	slots   chan struct{} // one per open connection
-	peers   *http.Client  // to other instances
+
+	gatherer *gatherer // asks other instances
 }
 
 // New makes a Server and starts its event stream. Close it, also when it never
@@ -70,8 +72,8 @@ func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{options: o, page: loadPage(), slots: make(chan struct{}, MaxConnections), peers: &http.Client{Timeout: routePatience}}
-	s.hub = newHub(o)
+	s := &Server{options: o, page: loadPage(), slots: make(chan struct{}, MaxConnections), gatherer: newGatherer(o)}
+	s.hub = newHub(o, s.gatherer)
 	s.http = &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: headerTimeout,
@@ -97,6 +99,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/counts/pages", s.topPages)
 	mux.HandleFunc("GET /v1/dead-letters", s.deadLetters)
 	mux.HandleFunc("GET /v1/live", s.live)
+	mux.HandleFunc("GET "+partsPath, s.parts)
 	if s.options.Gatherer != nil {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(s.options.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	}
@@ -150,6 +153,7 @@ func (s *Server) Serve(l net.Listener) error {
 // for everything the server started. It is safe twice.
 func (s *Server) Close(ctx context.Context) error {
 	s.hub.close()
+	defer s.gatherer.client.CloseIdleConnections()
 	if err := s.http.Shutdown(ctx); err != nil {
 		return errors.Join(err, s.http.Close())
 	}

@@ -30,6 +30,8 @@ type fakeResults struct {
 	ready   bool
 	away    *Away
 	waiting string
+	peers   []Peer
+	parts   func(top int) Parts // instead of the usual ones
 }
 
 func (f *fakeResults) set(change func(*fakeResults)) {
@@ -39,17 +41,35 @@ func (f *fakeResults) set(change func(*fakeResults)) {
 }
 
 func (f *fakeResults) asOf() AsOf {
+	offsets := map[record.Partition]record.Offset{0: 7, 10: 5, 2: 1}
 	return AsOf{
-		Offsets:     map[record.Partition]record.Offset{0: 7, 10: 5, 2: 1},
+		Offsets:     offsets,
+		UpTo:        offsets,
 		Watermark:   time.Date(2026, 1, 15, 10, 31, 9, 120e6, time.UTC),
 		CommittedAt: time.Date(2026, 1, 15, 10, 31, 10, 0, time.UTC),
 	}
 }
 
-func (f *fakeResults) Totals() Totals {
+func (f *fakeResults) Parts(top int) Parts {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return Totals{Clicks: f.clicks, Users: 2, Pages: 1, DeadLetters: 1, DemoClicks: 3, AsOf: f.asOf()}
+	if f.parts != nil {
+		return f.parts(top)
+	}
+	users := []Count{{"ana", 8}, {"<script>alert(1)</script>", 4}}
+	pages := []Count{{"/", 12}}
+	return Parts{
+		Users:       []Part{{Tasks: 1, Clicks: f.clicks, Names: 2, Top: users[:min(top, 2)], AsOf: f.asOf()}},
+		Pages:       []Part{{Tasks: 1, Clicks: f.clicks, DemoClicks: 3, Names: 1, Top: pages[:min(top, 1)], AsOf: f.asOf()}},
+		DeadLetters: 1,
+		Progress:    f.progress(),
+	}
+}
+
+func (f *fakeResults) Peers() []Peer {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.peers
 }
 
 func (f *fakeResults) User(id string) UserCount {
@@ -72,15 +92,6 @@ func (f *fakeResults) Windows(id string, from, to time.Time) UserWindows {
 	return UserWindows{Windows: []Window{{start, start.Add(time.Minute), 3, true}}, AsOf: f.asOf()}
 }
 
-func (f *fakeResults) TopUsers(n int) ([]Count, AsOf) {
-	all := []Count{{"ana", 8}, {"<script>alert(1)</script>", 4}}
-	return all[:min(n, len(all))], f.asOf()
-}
-
-func (f *fakeResults) TopPages(n int) ([]Count, AsOf) {
-	return []Count{{"/", 12}}[:min(n, 1)], f.asOf()
-}
-
 func (f *fakeResults) DeadLetters(n int) DeadLetters {
 	letter := DeadLetter{
 		TopicPartition: record.TopicPartition{Topic: "click_events", Partition: 2}, Offset: 17,
@@ -92,6 +103,10 @@ func (f *fakeResults) DeadLetters(n int) DeadLetters {
 func (f *fakeResults) Progress() Progress {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.progress()
+}
+
+func (f *fakeResults) progress() Progress {
 	return Progress{Ready: f.ready, Counted: 40, Of: 120, Waiting: f.waiting}
 }
 
@@ -333,7 +348,7 @@ func TestLiveStreamsWhatChanges(t *testing.T) {
 func TestStreamsAreBounded(t *testing.T) {
 	s, _ := newServer(t, nil)
 	for range MaxStreams {
-		if _, ok := s.hub.subscribe(); !ok {
+		if _, ok := s.hub.subscribe(t.Context()); !ok {
 			t.Fatal("refused too early")
 		}
 	}
@@ -348,9 +363,9 @@ func TestStreamsAreBounded(t *testing.T) {
 func TestSlowSubscriberGetsTheNewest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		results := &fakeResults{ready: true}
-		h := newHub(Options{Results: results, Now: time.Now})
+		h := newHub(Options{Results: results, Now: time.Now}, newGatherer(Options{Results: results, Now: time.Now}))
 		defer h.close()
-		slow, _ := h.subscribe()
+		slow, _ := h.subscribe(t.Context())
 		for i := range 100 {
 			results.set(func(f *fakeResults) { f.clicks = int64(i) })
 			time.Sleep(tick)
@@ -365,9 +380,10 @@ func TestSlowSubscriberGetsTheNewest(t *testing.T) {
 
 func TestQuietResultsSendNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(Options{Results: &fakeResults{ready: true}, Now: time.Now})
+		o := Options{Results: &fakeResults{ready: true}, Now: time.Now}
+		h := newHub(o, newGatherer(o))
 		defer h.close()
-		subscriber, _ := h.subscribe()
+		subscriber, _ := h.subscribe(t.Context())
 		<-subscriber
 		time.Sleep(time.Minute)
 		synctest.Wait()
