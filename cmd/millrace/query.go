@@ -94,9 +94,10 @@ func (f queryFlags) question(args []string) (question, error) {
 
 // asOfJSON is the position beside every answer of the query API.
 type asOfJSON struct {
-	Offsets     map[string]record.Offset `json:"offsets"`
-	Watermark   *time.Time               `json:"watermark"`
-	CommittedAt time.Time                `json:"committed_at"`
+	Offsets     map[string]record.Offset  `json:"offsets"`
+	UpTo        map[string]*record.Offset `json:"up_to,omitempty"`
+	Watermark   *time.Time                `json:"watermark"`
+	CommittedAt time.Time                 `json:"committed_at"`
 }
 
 type userLine struct {
