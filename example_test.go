@@ -1,9 +1,7 @@
 package millrace_test
 
 import (
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"millrace"
@@ -121,45 +119,9 @@ func ExampleApp_Build() {
 	_, err := app.Build()
 	fmt.Println(err)
 	// Output:
-	// example_test.go:117: store name ""; give it a name of 1 to 100 of a-z A-Z 0-9 . _ -: its changelog topic is called after it
-	// example_test.go:119: window: window slide 0s: it must be positive and at most the size, 1m0s; see window.Spec
-	// example_test.go:119: a second store named "total"; the first one is at example_test.go:118: name them differently
-	// example_test.go:120: topic "clicks" is read twice; it is read at example_test.go:116 already: use that stream in both places
+	// example_test.go:115: store name ""; give it a name of 1 to 100 of a-z A-Z 0-9 . _ -: its changelog topic is called after it
+	// example_test.go:117: window: window slide 0s: it must be positive and at most the size, 1m0s; see window.Spec
+	// example_test.go:117: a second store named "total"; the first one is at example_test.go:116: name them differently
+	// example_test.go:118: topic "clicks" is read twice; it is read at example_test.go:114 already: use that stream in both places
 }
 
-func ExampleStream_Branch() {
-	app := millrace.New("branches")
-	b := app.From(clicks).Branch(
-		func(c Click) bool { return c.User == "" },
-		func(c Click) bool { return strings.HasPrefix(c.Page, "/admin") },
-	)
-	b[0].To(millrace.NewTopic("anonymous", codec.String, codec.JSON[Click]()))
-	b[1].To(millrace.NewTopic("admin", codec.String, codec.JSON[Click]()))
-	b[2].GroupBy(user).Count("others").To(totals)
-	fmt.Println(build(app) != nil)
-	// Output: true
-}
-
-func ExampleStream_TryMap() {
-	bad := millrace.NewTopic("bad-clicks", codec.Bytes, codec.Bytes)
-	app := millrace.New("parse")
-	app.From(raw).
-		TryMap(func(b []byte) (Click, error) {
-			c, err := parse(b)
-			if c.User == "" {
-				err = errors.Join(err, errors.New("user_id is missing"))
-			}
-			return c, err
-		}, millrace.Named("parse"), millrace.DeadLetter(bad)).
-		Map(func(_ []byte, c Click) (string, Click) { return c.User, c }).
-		To(clicks)
-	fmt.Print(build(app).Describe())
-	// Output:
-	// application parse
-	//
-	// sub-topology 0
-	//   From click_events
-	//     TryMap parse; dead letters to bad-clicks
-	//       Map example_test.go:154
-	//         To clicks
-}
