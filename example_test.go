@@ -124,4 +124,3 @@ func ExampleApp_Build() {
 	// example_test.go:117: a second store named "total"; the first one is at example_test.go:116: name them differently
 	// example_test.go:118: topic "clicks" is read twice; it is read at example_test.go:114 already: use that stream in both places
 }
-

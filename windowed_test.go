@@ -31,10 +31,10 @@ func inMinutes(app *millrace.App) millrace.Windowed[string, Click] {
 // printMinutes prints the newest result of each key and window.
 func printMinutes[R any](d *millracetest.Driver, t millrace.Topic[millrace.Win[string], R]) {
 	table := d.Table(t)
-	byKey := func(a, b millrace.Win[string]) int {
-		return len(a.Key) - len(b.Key) + int(a.Window.Start-b.Window.Start)
+	inOrder := func(a, b millrace.Win[string]) int {
+		return cmp.Or(cmp.Compare(a.Window.Start, b.Window.Start), cmp.Compare(a.Key, b.Key))
 	}
-	for _, w := range slices.SortedFunc(maps.Keys(table), byKey) {
+	for _, w := range slices.SortedFunc(maps.Keys(table), inOrder) {
 		fmt.Println(w.Window.Start.Time().Format("15:04"), w.Key, table[w])
 	}
 }
