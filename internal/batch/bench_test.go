@@ -158,3 +158,28 @@ func BenchmarkDecompress(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkAppendTo takes every record apart into columns.
+func BenchmarkAppendTo(b *testing.B) {
+	for _, size := range benchSizes {
+		b.Run(size.name, func(b *testing.B) {
+			whole, records := benchBatch(b, None, size.bytes)
+			var (
+				it      Iterator
+				columns Columns
+			)
+			b.ReportAllocs()
+			b.SetBytes(int64(records * benchRecordSize))
+			for b.Loop() {
+				columns.Reset()
+				if err := it.Reset(whole, nil); err != nil {
+					b.Fatal(err)
+				}
+				if err := it.AppendTo(&columns, 0); err != nil || len(columns.Offsets) != records {
+					b.Fatal(err, len(columns.Offsets))
+				}
+			}
+			reportPerRecord(b, records)
+		})
+	}
+}

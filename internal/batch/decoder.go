@@ -70,6 +70,10 @@ func (d *Decoder) Decompress(c Codec, src []byte) ([]byte, error) {
 	return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, c, err)
 }
 
+// Release gives away what the last Decompress returned: the caller may keep it,
+// the next call makes a new buffer.
+func (d *Decoder) Release() { d.buf = nil }
+
 func (d *Decoder) decompress(c Codec, src []byte, limit int) ([]byte, error) {
 	switch c {
 	case Gzip:
