@@ -1,10 +1,13 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -67,14 +70,17 @@ type Session struct {
 	sending context.Context // of every record
 	abandon context.CancelFunc
 
-	columns []Columns // reused between polls
+	joined    atomic.Pointer[kgo.Client] // client, for retain, which may be called before NewSession returns
+	forgotten atomic.Bool                // by the group
+
+	fetcher *fetcher
+	columns []Columns     // reused between polls
+	woken   chan struct{} // holds one: end the Poll that is under way, or the next one
 
 	mu struct {
 		sync.Mutex
 		events []Event
-		wake   context.CancelFunc // ends the Poll that is under way
-		woken  bool               // Wake was called and no Poll has returned since
-		failed error              // of a record of the open transaction
+		failed error // of a record of the open transaction
 	}
 }
 
@@ -101,7 +107,8 @@ const (
 // returns anything. It returns before the group has answered.
 func NewSession(c Config, s SessionConfig) (*Session, error) {
 	c, s = c.withDefaults(), s.withDefaults()
-	session := &Session{config: c, session: s, peers: newBalancer(s)}
+	session := &Session{config: c, session: s, woken: make(chan struct{}, 1)}
+	session.peers = newBalancer(s, session.retain)
 	session.sending, session.abandon = context.WithCancel(context.Background())
 	common, err := c.clientOptions()
 	if err != nil {
@@ -111,11 +118,14 @@ func NewSession(c Config, s SessionConfig) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	session.fetcher = newFetcher(c.FetchMaxWait, int(s.FetchBytes))
 	session.group, err = kgo.NewGroupTransactSession(append(common, options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("client settings: %w", err)
 	}
 	session.client = session.group.Client()
+	session.joined.Store(session.client)
+	session.fetcher.start(session.client)
 	return session, nil
 }
 
@@ -137,13 +147,8 @@ func (s *Session) options() ([]kgo.Opt, error) {
 		kgo.SessionTimeout(s.session.SessionTimeout),
 		kgo.HeartbeatInterval(s.session.SessionTimeout / 5),
 		kgo.RebalanceTimeout(s.session.RebalanceTimeout),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.KeepControlRecords(), // else a position never passes a marker at the end of a partition
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), // a lost position is reported, never guessed
-		kgo.FetchMaxWait(s.config.FetchMaxWait),
-		kgo.FetchMaxBytes(s.session.FetchBytes),
-		kgo.FetchMaxPartitionBytes(max(1<<20, s.session.FetchBytes/8)),
 		kgo.OnPartitionsAssigned(s.assigned),
 		kgo.OnPartitionsRevoked(s.revoked),
 		kgo.OnPartitionsLost(s.lost),
@@ -177,6 +182,7 @@ func (s *Session) Close() {
 	if s.session.InstanceID == "" {
 		_ = s.client.LeaveGroupContext(ctx)
 	}
+	s.fetcher.close()
 	s.client.CloseAllowingRebalance()
 }
 
@@ -219,15 +225,9 @@ func (s *Session) Events() []Event {
 }
 
 // Wake ends a Poll that is under way, or else the next one.
-func (s *Session) Wake() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.mu.woken = true
-	if s.mu.wake != nil {
-		s.mu.wake()
-	}
-}
+func (s *Session) Wake() { signal(s.woken) }
 
+// assigned takes partitions that franz-go must not read: the fetcher does.
 func (s *Session) assigned(_ context.Context, client *kgo.Client, added map[string][]int32) {
 	client.PauseFetchPartitions(added)
 	s.event(Assigned, added)
@@ -241,13 +241,33 @@ func (s *Session) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32
 	s.event(Lost, gone)
 }
 
-func (s *Session) event(kind EventKind, changed map[string][]int32) {
-	e := Event{Kind: kind}
-	for topic, partitions := range changed {
-		for _, p := range partitions {
-			e.Partitions = append(e.Partitions, record.TopicPartition{Topic: record.Topic(topic), Partition: record.Partition(p)})
+// retain drops partitions that are not among those which this member brings along
+// when it joins again. franz-go is silent about some: until the transaction that
+// the first loss has spoiled is ended, it reports no second one.
+//
+// A member that the group has forgotten joins anew with what it had before,
+// although others may have had that meanwhile: such a session is of no more use.
+func (s *Session) retain(owned map[string][]int32) {
+	if joined := s.joined.Load(); joined != nil && len(owned) > 0 {
+		if member, _ := joined.GroupMetadata(); member == "" {
+			owned = nil
+			s.forgotten.Store(true)
 		}
 	}
+	s.happened(Event{Lost, s.fetcher.retain(partitionsOf(owned))})
+}
+
+func (s *Session) event(kind EventKind, changed map[string][]int32) {
+	partitions := partitionsOf(changed)
+	if kind == Assigned {
+		s.fetcher.assign(partitions)
+	} else {
+		s.fetcher.revoke(partitions)
+	}
+	s.happened(Event{kind, partitions})
+}
+
+func (s *Session) happened(e Event) {
 	if len(e.Partitions) == 0 {
 		return
 	}
@@ -257,16 +277,26 @@ func (s *Session) event(kind EventKind, changed map[string][]int32) {
 	s.Wake()
 }
 
-// Resume starts reading partitions that were assigned.
-func (s *Session) Resume(partitions []record.TopicPartition) {
-	s.client.ResumeFetchPartitions(byTopic(partitions))
+// partitionsOf is the opposite of byTopic, sorted.
+func partitionsOf(topics map[string][]int32) []record.TopicPartition {
+	var all []record.TopicPartition
+	for topic, partitions := range topics {
+		for _, p := range partitions {
+			all = append(all, record.TopicPartition{Topic: record.Topic(topic), Partition: record.Partition(p)})
+		}
+	}
+	slices.SortFunc(all, func(a, b record.TopicPartition) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return all
 }
+
+// Resume starts reading partitions that were assigned, from where Rewind said.
+func (s *Session) Resume(partitions []record.TopicPartition) { s.fetcher.resume(partitions) }
 
 // Pause stops reading partitions until Resume. What was fetched already is
 // fetched again then.
-func (s *Session) Pause(partitions []record.TopicPartition) {
-	s.client.PauseFetchPartitions(byTopic(partitions))
-}
+func (s *Session) Pause(partitions []record.TopicPartition) { s.fetcher.pause(partitions) }
 
 func byTopic(partitions []record.TopicPartition) map[string][]int32 {
 	all := make(map[string][]int32)

@@ -139,7 +139,7 @@ func TestCoPartitionedTopicsStayTogether(t *testing.T) {
 	groups := [][]record.Topic{{"a", "b"}, {"c"}}
 	r := &balancing{groups: groups, members: []candidate{{id: "m1"}, {id: "m2"}}, notes: map[string]memberNote{"m1": {}, "m2": {}}}
 	for _, out := range r.Balance(map[string]int32{"a": 4, "b": 2, "c": 3}).IntoSyncAssignment() {
-		given, err := newBalancer(SessionConfig{}).ParseSyncAssignment(out.MemberAssignment)
+		given, err := newBalancer(SessionConfig{}, nil).ParseSyncAssignment(out.MemberAssignment)
 		if err != nil {
 			t.Fatal(err)
 		}

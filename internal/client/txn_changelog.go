@@ -97,10 +97,7 @@ type reading struct {
 	leader   *kgo.Broker
 
 	columns Columns
-	it      batch.Iterator
-	decoder batch.Decoder
-	aborted []kmsg.FetchResponseTopicPartitionAbortedTransaction // of the answer, ascending first offset
-	inside  map[int64]bool                                       // producers inside an aborted transaction
+	decoder decoder
 }
 
 // readBytes is asked for at once: large enough that the way there and back does
@@ -146,11 +143,7 @@ func (r *reading) answer(p *kmsg.FetchResponseTopicPartition) (bool, error) {
 	case err != nil:
 		return false, err
 	}
-	r.aborted = slices.Clone(p.AbortedTransactions)
-	slices.SortFunc(r.aborted, func(a, b kmsg.FetchResponseTopicPartitionAbortedTransaction) int {
-		return int(min(1, max(-1, a.FirstOffset-b.FirstOffset)))
-	})
-	r.inside = make(map[int64]bool)
+	r.decoder.begin(p.AbortedTransactions)
 	began := r.next
 	for b, err := range batch.Split(p.RecordBatches) {
 		if errors.Is(err, batch.ErrTorn) {
@@ -168,66 +161,24 @@ func (r *reading) answer(p *kmsg.FetchResponseTopicPartition) (bool, error) {
 
 // batch hands over the records of one batch that were committed.
 func (r *reading) batch(b []byte) error {
-	h, err := batch.CheckCRC(b)
+	c := &r.columns
+	c.reset(r.tp)
+	h, err := r.decoder.batch(b, r.next, &c.Columns)
 	if err != nil {
 		return CorruptError{r.tp}
 	}
 	if h.LastOffset() < r.next {
 		return nil
 	}
-	committed, err := r.committed(h, b)
-	if err != nil {
-		return err
-	}
-	if committed {
-		if err := r.hand(h, b); err != nil {
-			return err
+	if n := len(c.Offsets); n > 0 {
+		below, _ := slices.BinarySearch(c.Offsets, r.to)
+		c.Columns = c.Slice(0, below)
+		c.Next, c.LeaderEpoch = min(h.LastOffset()+1, r.to), h.LeaderEpoch
+		if err := r.take(c); err != nil {
+			return &takeError{err}
 		}
 	}
 	r.next = h.LastOffset() + 1
-	return nil
-}
-
-// committed reports whether a batch below the last stable offset holds records
-// of a committed transaction, or of none. The broker lists aborted transactions
-// by producer and first offset; each ends at the producer's abort marker.
-func (r *reading) committed(h batch.Header, b []byte) (bool, error) {
-	for len(r.aborted) > 0 && record.Offset(r.aborted[0].FirstOffset) <= h.LastOffset() {
-		r.inside[r.aborted[0].ProducerID] = true
-		r.aborted = r.aborted[1:]
-	}
-	if !h.Control() {
-		return !h.Transactional() || !r.inside[h.ProducerID], nil
-	}
-	if err := r.it.Reset(b, &r.decoder); err != nil {
-		return false, CorruptError{r.tp}
-	}
-	for r.it.Next() {
-		if _, kind, err := batch.ParseControl(r.it.Record().Key); err == nil && kind == batch.ControlAbort {
-			delete(r.inside, h.ProducerID)
-		}
-	}
-	return false, nil
-}
-
-func (r *reading) hand(h batch.Header, b []byte) error {
-	if err := r.it.Reset(b, &r.decoder); err != nil {
-		return CorruptError{r.tp}
-	}
-	c := &r.columns
-	c.reset(r.tp)
-	for r.it.Next() {
-		if v := r.it.Record(); v.Offset >= r.next && v.Offset < r.to {
-			c.add(v.Offset, v.Timestamp, v.Key, v.Value)
-		}
-	}
-	if r.it.Err() != nil {
-		return CorruptError{r.tp}
-	}
-	c.Next, c.LeaderEpoch = min(h.LastOffset()+1, r.to), h.LeaderEpoch
-	if err := r.take(c); err != nil {
-		return &takeError{err}
-	}
 	return nil
 }
 

@@ -39,6 +39,12 @@ func (s *Session) Commit(ctx context.Context, positions map[record.TopicPartitio
 		return false, errors.New("commit a transaction: without a position it would not be fenced")
 	}
 	ctx = kgo.PreTxnCommitFnContext(ctx, func(r *kmsg.TxnOffsetCommitRequest) error {
+		if r.MemberID == "" || r.Generation < 0 {
+			return errNotMember // without them brokers fence nobody
+		}
+		if err := s.fetcher.stands(positions); err != nil {
+			return err
+		}
 		setPositions(r, positions)
 		return nil
 	})
@@ -48,6 +54,8 @@ func (s *Session) Commit(ctx context.Context, positions map[record.TopicPartitio
 	}
 	return committed, nil
 }
+
+var errNotMember = errors.New("this instance is not a member of its group at the moment")
 
 // setPositions makes r commit exactly positions. The ids that franz-go knows of
 // the topics are kept; without them it falls back to names.
@@ -194,17 +202,7 @@ func (s *Session) retry(ctx context.Context, f func() error) error {
 
 // Rewind makes the next Poll go on at the given offsets. Partitions that this
 // session does not have are passed over.
-func (s *Session) Rewind(positions map[record.TopicPartition]Position) {
-	offsets := make(map[string]map[int32]kgo.EpochOffset)
-	for tp, p := range positions {
-		topic := string(tp.Topic)
-		if offsets[topic] == nil {
-			offsets[topic] = make(map[int32]kgo.EpochOffset)
-		}
-		offsets[topic][int32(tp.Partition)] = kgo.EpochOffset{Epoch: p.LeaderEpoch, Offset: int64(p.Offset)}
-	}
-	s.client.SetOffsets(offsets)
-}
+func (s *Session) Rewind(positions map[record.TopicPartition]Position) { s.fetcher.seek(positions) }
 
 // translateTxn is translate with the refusals that only transactions know.
 func translateTxn(err error, brokers []string) error {

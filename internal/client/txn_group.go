@@ -25,13 +25,16 @@ type Peer struct {
 // are gone can be fenced, and their endpoints, so that queries can be routed.
 type balancer struct {
 	session SessionConfig
+	owned   func(map[string][]int32) // told at each join what this member brings along
 
 	mu    sync.Mutex
 	known []Peer   // of the last assignment
 	gone  []string // transactional ids to be fenced
 }
 
-func newBalancer(s SessionConfig) *balancer { return &balancer{session: s} }
+func newBalancer(s SessionConfig, owned func(map[string][]int32)) *balancer {
+	return &balancer{session: s, owned: owned}
+}
 
 // memberNote is what a member says of itself when it joins; groupNote is what
 // the leader tells each member with its assignment.
@@ -50,6 +53,7 @@ func (b *balancer) ProtocolName() string { return "millrace-1" }
 func (b *balancer) IsCooperative() bool  { return true }
 
 func (b *balancer) JoinGroupMetadata(topics []string, current map[string][]int32, generation int32) []byte {
+	b.owned(current)
 	b.mu.Lock()
 	note := memberNote{Self: Peer{TransactionalID: b.session.TransactionalID, Endpoint: b.session.Endpoint}}
 	for _, p := range b.known {

@@ -9,19 +9,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"millrace/internal/batch"
 	"millrace/record"
 )
 
-// Columns is what one partition handed over, in offset order: column i of each
-// slice belongs to one record. The columns are valid until the next Poll; the
-// bytes they point to belong to the garbage collector and never change.
+// Columns is what one partition handed over, in offset order. The columns are
+// valid until the next Poll; the bytes they point to belong to the garbage
+// collector and never change.
 type Columns struct {
 	record.TopicPartition
-	Offsets    []record.Offset
-	Timestamps []record.Timestamp
-	Keys       [][]byte
-	Values     [][]byte
-	Headers    [][]record.Header // nil when no record has any
+	batch.Columns
 
 	// Next is the offset behind the last record, markers included.
 	Next        record.Offset
@@ -36,36 +33,8 @@ type Columns struct {
 func (c *Columns) AtEnd() bool { return c.Next >= c.Stable }
 
 func (c *Columns) reset(tp record.TopicPartition) {
-	*c = Columns{
-		TopicPartition: tp,
-		Offsets:        c.Offsets[:0],
-		Timestamps:     c.Timestamps[:0],
-		Keys:           c.Keys[:0],
-		Values:         c.Values[:0],
-		LeaderEpoch:    -1,
-	}
-}
-
-func (c *Columns) add(offset record.Offset, at record.Timestamp, key, value []byte) {
-	c.Offsets = append(c.Offsets, offset)
-	c.Timestamps = append(c.Timestamps, at)
-	c.Keys = append(c.Keys, key)
-	c.Values = append(c.Values, value)
-}
-
-// addHeaders sets those of the record that was added last.
-func (c *Columns) addHeaders(headers []record.Header) {
-	for len(c.Headers) < len(c.Offsets)-1 {
-		c.Headers = append(c.Headers, nil)
-	}
-	c.Headers = append(c.Headers, headers)
-}
-
-// padHeaders gives the column its length when any record had headers.
-func (c *Columns) padHeaders() {
-	for c.Headers != nil && len(c.Headers) < len(c.Offsets) {
-		c.Headers = append(c.Headers, nil)
-	}
+	c.Columns.Reset()
+	*c = Columns{TopicPartition: tp, Columns: c.Columns, LeaderEpoch: -1}
 }
 
 // Poll waits until there are records, an event, Wake, or until wait is over, and
@@ -76,72 +45,48 @@ func (c *Columns) padHeaders() {
 // position, [UnknownTopicError] when the topic was deleted or created anew,
 // [CorruptError] when the broker cannot serve what it has stored.
 func (s *Session) Poll(ctx context.Context, wait time.Duration, limit int) ([]Columns, error) {
-	polling, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	if !s.arm(cancel) {
+	select {
+	case <-s.woken:
 		return nil, nil
+	default:
 	}
-	fetches := s.group.PollRecords(polling, limit)
-	s.disarm()
-	if fetches.IsClientClosed() {
-		return nil, kgo.ErrClientClosed
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		faults := s.groupFaults()
+		var more []error
+		s.columns, more = s.fetcher.take(s.columns[:0], limit)
+		if faults = append(faults, more...); len(s.columns) > 0 || len(faults) > 0 {
+			return s.columns, errors.Join(faults...)
+		}
+		select {
+		case <-s.fetcher.ready:
+		case <-s.woken:
+			return nil, nil
+		case <-timer.C:
+			return nil, nil
+		case <-ctx.Done():
+			return nil, nil
+		case <-s.fetcher.life.Done():
+			return nil, kgo.ErrClientClosed
+		}
 	}
+}
+
+// groupFaults are what franz-go says of the group: it reads no partition.
+func (s *Session) groupFaults() []error {
 	var faults []error
-	used := 0
-	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-		tp := record.TopicPartition{Topic: record.Topic(p.Topic), Partition: record.Partition(p.Partition)}
-		if err := s.fault(tp, p.Err); err != nil {
+	if s.forgotten.Load() {
+		faults = append(faults, fmt.Errorf("consumer group %q: %w", s.session.Group, kerr.UnknownMemberID))
+	}
+	var atOnce context.Context // nil: franz-go then does not wait
+	s.client.PollFetches(atOnce).EachError(func(topic string, partition int32, err error) {
+		tp := record.TopicPartition{Topic: record.Topic(topic), Partition: record.Partition(partition)}
+		if err := s.fault(tp, err); err != nil {
 			faults = append(faults, err)
 		}
-		if len(p.Records) == 0 {
-			return
-		}
-		if used == len(s.columns) {
-			s.columns = append(s.columns, Columns{})
-		}
-		s.columns[used].fill(tp, &p.FetchPartition)
-		used++
 	})
-	return s.columns[:used], errors.Join(faults...)
-}
-
-// arm makes cancel what Wake calls, unless it was called already.
-func (s *Session) arm(cancel context.CancelFunc) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.woken {
-		s.mu.woken = false
-		return false
-	}
-	s.mu.wake = cancel
-	return true
-}
-
-func (s *Session) disarm() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.mu.wake, s.mu.woken = nil, false
-}
-
-func (c *Columns) fill(tp record.TopicPartition, p *kgo.FetchPartition) {
-	c.reset(tp)
-	for _, r := range p.Records {
-		if r.Attrs.IsControl() {
-			continue
-		}
-		c.add(record.Offset(r.Offset), record.Timestamp(r.Timestamp.UnixMilli()), r.Key, r.Value)
-		if len(r.Headers) > 0 {
-			headers := make([]record.Header, len(r.Headers))
-			for i, h := range r.Headers {
-				headers[i] = record.Header(h)
-			}
-			c.addHeaders(headers)
-		}
-	}
-	c.padHeaders()
-	last := p.Records[len(p.Records)-1]
-	c.Next, c.LeaderEpoch = record.Offset(last.Offset+1), last.LeaderEpoch
-	c.Stable, c.HighWatermark = record.Offset(p.LastStableOffset), record.Offset(p.HighWatermark)
+	return faults
 }
 
 // fault is what the caller must know of a partition's error; nil for those that

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -15,6 +16,7 @@ import (
 type Sender struct {
 	session *Session
 	slab    []kgo.Record // records to hand out; one allocation for many
+	now     time.Time    // as of the slab: for records without a time
 }
 
 // NewSender makes a sender.
@@ -50,12 +52,12 @@ func (s *Sender) Lane(tp record.TopicPartition) *Lane {
 func (l *Lane) Send(key, value []byte, at record.Timestamp, headers []record.Header) {
 	s := l.sender
 	if len(s.slab) == 0 {
-		s.slab = make([]kgo.Record, slabRecords)
+		s.slab, s.now = make([]kgo.Record, slabRecords), time.Now()
 	}
 	r := &s.slab[0]
 	s.slab = s.slab[1:]
 	r.Topic, r.Partition, r.Key, r.Value = l.topic, l.partition, key, value
-	if at >= 0 {
+	if r.Timestamp = s.now; at >= 0 {
 		r.Timestamp = at.Time()
 	}
 	if len(headers) > 0 {
