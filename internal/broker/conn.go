@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,7 +22,8 @@ const maxPipelined = 32
 // conn is one client's connection: a reader that executes requests in the order
 // of arrival, and a writer that sends their replies in the same order. The
 // reader goes on while earlier replies wait for the disk, so many requests share
-// one sync (A1).
+// one sync (A1). A client that sends one small request and waits for its reply
+// has nothing of that: the reader itself replies to it, see answersHere.
 type conn struct {
 	b      *Broker
 	socket net.Conn
@@ -36,10 +38,13 @@ type conn struct {
 
 	queue  chan pending  // from reader to writer, closed by the reader
 	broken chan struct{} // closed by the writer when it can send no more
+	due    atomic.Int32  // replies in queue or with the writer
+	here   bool          // the reader replies to the present request; the reader's own
 
-	writeBy    time.Time // the write deadline in force; the writer's own
-	fetches    int       // fetch answers so far; the writer's own
-	fetchClass int       // of the next fetch's buffer, see fetchSizes; the writer's own
+	// Of who replies.
+	writeBy    time.Time // the write deadline in force
+	fetches    int       // fetch answers so far
+	fetchClass int       // of the next fetch's buffer, see fetchSizes
 }
 
 // pending is one reply on its way.
@@ -119,7 +124,7 @@ func (c *conn) readRequests() error {
 		}
 		p, err := c.execute(frame)
 		frame.Release()
-		if p.reply != nil && !c.enqueue(p) {
+		if p.reply != nil && !c.respond(p) {
 			return errBroken
 		}
 		if err != nil {
@@ -128,11 +133,22 @@ func (c *conn) readRequests() error {
 	}
 }
 
-// errBroken ends a reader whose writer cannot send any more; the writer knows why.
+// errBroken ends a reader when nothing can be sent any more; why has been said.
 var errBroken = errors.New("broker: connection cannot be written to")
+
+// respond sees to one reply. It is false when the connection is broken.
+func (c *conn) respond(p pending) bool {
+	if c.here {
+		c.b.inFlight.Add(1)
+		defer c.b.inFlight.Add(-1)
+		return c.send(p)
+	}
+	return c.enqueue(p)
+}
 
 func (c *conn) enqueue(p pending) bool {
 	c.b.inFlight.Add(1)
+	c.due.Add(1)
 	select {
 	case c.queue <- p:
 		return true
@@ -142,9 +158,23 @@ func (c *conn) enqueue(p pending) bool {
 	}
 }
 
+// largestHere is the size of requests up to which the reader replies: a larger
+// one comes from a client that sends many, the next of which is checked and
+// written while this one waits for the disk.
+const largestHere = 16 << 10
+
+// answersHere says whether the reader is to reply to the request itself, which
+// spares waking another goroutine and being woken by it: nothing of this
+// connection is left to be done meanwhile, and the reply waits for no other
+// client.
+func (c *conn) answersHere(key int16, size int) bool {
+	return waitsForDisk(key) && size <= largestHere && c.due.Load() == 0 && c.reader.Buffered() == 0
+}
+
 // execute decodes one frame and runs its handler. After an error no further
 // request may be read.
 func (c *conn) execute(frame *wire.Frame) (pending, error) {
+	c.here = false
 	if c.expectsToken() {
 		return c.token(frame)
 	}
@@ -171,26 +201,35 @@ func (c *conn) execute(frame *wire.Frame) (pending, error) {
 	if handle == nil { // ParseHeader knows only what is served, so this is our own fault; it costs one connection
 		return p, fmt.Errorf("broker: %s has no handler", wire.Name(header.Key))
 	}
+	c.here = c.answersHere(header.Key, len(frame.Body))
 	p.reply = c.guarded(handle, &req)
 	return p, c.end
 }
 
-// writeReplies sends the replies in order. When one fails it closes the
-// connection and drops what is queued until the reader has noticed.
+// writeReplies sends the replies in order. When one fails it drops what is queued
+// until the reader has noticed.
 func (c *conn) writeReplies() {
 	sound := true
 	for p := range c.queue {
-		if sound {
-			if err := c.write(p); err != nil {
-				sound = false
-				c.b.reportWriteError(c, p.key, err)
-				c.cancel()
-				close(c.broken)
-				_ = c.socket.Close()
-			}
+		if sound && !c.send(p) {
+			sound = false
+			close(c.broken)
 		}
 		c.b.inFlight.Add(-1)
+		c.due.Add(-1)
 	}
+}
+
+// send gives one reply, or closes the connection.
+func (c *conn) send(p pending) bool {
+	err := c.write(p)
+	if err == nil {
+		return true
+	}
+	c.b.reportWriteError(c, p.key, err)
+	c.cancel()
+	_ = c.socket.Close()
+	return false
 }
 
 func (c *conn) write(p pending) error {

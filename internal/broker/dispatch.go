@@ -22,10 +22,13 @@ type request struct {
 // returns. What must wait (a sync, other members of a group, new records, slow
 // file work) belongs into the reply.
 //
+// Handler and reply of a kind of request that waitsForDisk may run one after the
+// other on the reader, which [conn.here] says.
+//
 // A nil reply means that the client gets no answer (acks=0).
 type handler func(c *conn, req *request) reply
 
-// reply gives the response of one request. It runs on the connection's writer
+// reply gives the response of one request. It runs on the connection's writer, or on its reader (see answersHere),
 // when all earlier responses of this connection have left (W3), so it may wait.
 // ctx ends with the connection, or when the broker begins to stop: a reply that
 // waits for anything but the disk must then return, with a response or with
@@ -63,6 +66,16 @@ func refuse(err error) reply {
 // on makes a handler of a function over the request's own type.
 func on[R kmsg.Request](handle func(*conn, R) reply) handler {
 	return func(c *conn, req *request) reply { return handle(c, req.Body.(R)) }
+}
+
+// waitsForDisk are the request kinds whose replies wait for the disk, or for the
+// transaction before of the same client, and for nothing else.
+func waitsForDisk(key int16) bool {
+	switch kmsg.Key(key) {
+	case kmsg.Produce, kmsg.AddPartitionsToTxn, kmsg.AddOffsetsToTxn, kmsg.EndTxn, kmsg.TxnOffsetCommit:
+		return true
+	}
+	return false
 }
 
 // undecoded are the request kinds whose handlers decode the body themselves.

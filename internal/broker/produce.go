@@ -39,12 +39,14 @@ type produceCall struct {
 	appended []appended
 	deadline time.Time
 	out      []byte
+	logs     []*log.Log // to be synced together
+	here     bool       // the reply runs behind the handler: it does the sync
 
 	// Of a request within a transaction, see appendInTxn.
-	inTxn   *liveTxn   // held while the batches are appended
-	refusal error      // why the transaction takes none of them
-	joined  written    // the record that brings the partitions into it
-	logs    []*log.Log // to be synced together
+	inTxn   *liveTxn // held while the batches are appended
+	refusal error    // why the transaction takes none of them
+	joined  written  // the record that brings the partitions into it
+	txn     *log.Log // where that record is
 }
 
 // appended is one partition's append that acks=all waits for.
@@ -66,6 +68,7 @@ func (b *Broker) produce(c *conn, req *request) reply {
 	}
 	call.resp.Reset(&call.req)
 	call.appended = call.appended[:0]
+	call.here = c.here
 	call.deadline = time.Now().Add(time.Duration(call.req.TimeoutMs) * time.Millisecond)
 	if err := call.admit(); err != nil {
 		call.resp.Fail(codeOf(err), err.Error())
@@ -150,7 +153,7 @@ func (call *produceCall) appendTo(t *topic, asked *wire.ProducePartition, result
 		return err
 	}
 	a, err := l.Append(asked.Records, log.AppendOptions{
-		Sync: call.req.Acks == acksAll && call.inTxn == nil, Txn: vouched, FromZero: vouched && call.req.Version >= addsByWriting,
+		Sync: call.req.Acks == acksAll && call.inTxn == nil && !call.here, Txn: vouched, FromZero: vouched && call.req.Version >= addsByWriting,
 	})
 	if err != nil {
 		return err
@@ -193,6 +196,9 @@ func (call *produceCall) wait(context.Context) (response, error) {
 	if len(call.appended) == 0 {
 		return call, nil
 	}
+	if call.here {
+		call.startSync(call.b.store.SyncHere)
+	}
 	ctx, cancel := context.WithDeadline(call.b.syncing, call.deadline)
 	defer cancel()
 	var joined error
@@ -214,6 +220,24 @@ func (call *produceCall) wait(context.Context) (response, error) {
 	return call, nil
 }
 
+// startSync asks for one sync of all that was appended and is not as safe yet as
+// its topic promises. In a transaction the topics do not matter: what comes
+// behind, the decision, must not outlive what it is about.
+func (call *produceCall) startSync(together func(...*log.Log)) {
+	logs := call.logs[:0]
+	for i := range call.appended {
+		if a := &call.appended[i]; call.txn != nil || !a.Safe() {
+			logs = append(logs, a.log)
+		}
+	}
+	if call.txn != nil {
+		logs = append(logs, call.txn)
+	}
+	together(logs...)
+	clear(logs)
+	call.logs = logs
+}
+
 // Key makes a produceCall its own response.
 func (call *produceCall) Key() int16 { return produceKey }
 
@@ -228,7 +252,7 @@ func (call *produceCall) writeFrame(c *conn, correlationID int32) error {
 func (call *produceCall) release() {
 	call.c = nil
 	clear(call.appended)
-	call.joined = written{}
+	call.joined, call.txn = written{}, nil
 	clear(call.req.Topics) // they point into the frame
 	clear(call.req.Partitions)
 	if len(call.req.Partitions) > pooledPartitions {

@@ -96,9 +96,15 @@ func (x *txns) join(ctx context.Context, id string, r txn.AddRequest) error {
 	if err != nil {
 		return err
 	}
-	w, err := lt.do(ctx, func() error { return lt.take(lt.mu.txn.AddPartitions(x.now(), r)) })
+	w, err := lt.do(ctx, func() error {
+		step, err := lt.mu.txn.AddPartitions(x.now(), r)
+		if err == nil && step.Store {
+			err = lt.storeLater(step.Next, false)
+		}
+		return err
+	})
 	if err == nil {
-		err = w.wait(x.b)
+		err = lt.wait(w)
 	}
 	return err
 }

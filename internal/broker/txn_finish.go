@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -15,16 +16,34 @@ const (
 	longestMarkerPause = 5 * time.Second
 )
 
-// finish writes the markers of a decision once it is durable, and completes the
-// id when they are. It is the id's only one. A disk that is full holds it up; a
-// partition that failed does so until a start, which finishes the transaction.
-func (x *txns) finish(lt *liveTxn, t txn.Txn, prepared written) {
-	if prepared.any && !x.b.cfg.txnFaults.earlyMarkers && prepared.Wait(x.ctx) != nil {
-		return // nobody knows whether it is decided: the next start does
+// finishLater has a goroutine write the markers of the decision that was taken,
+// once it is durable, and complete the id when they are. A decision has one such
+// goroutine, or finishHere. The caller holds mu.
+func (lt *liveTxn) finishLater() {
+	x, t, prepared := lt.shard.x, lt.mu.txn, lt.mu.written
+	x.running.Go(func() {
+		if prepared.any && !x.b.cfg.txnFaults.earlyMarkers && prepared.Wait(x.ctx) != nil {
+			return // nobody knows whether it is decided: the next start does
+		}
+		x.finish(lt, t, t.Partitions)
+	})
+}
+
+// finishHere is finishLater for a decision that is durable, on the caller's
+// goroutine. What cannot be done at once is done later.
+func (x *txns) finishHere(lt *liveTxn, t txn.Txn) {
+	left := x.mark(x.b.syncing, lt, t, t.Partitions)
+	if len(left) > 0 || !x.complete(lt, t) {
+		x.running.Go(func() { x.finish(lt, t, left) })
 	}
-	left := t.Partitions
+}
+
+// finish writes the markers that are left and completes the id. A disk that is
+// full holds it up; a partition that failed does so until a start, which finishes
+// the transaction.
+func (x *txns) finish(lt *liveTxn, t txn.Txn, left []record.TopicPartition) {
 	for pause := markerPause; ; pause = min(2*pause, longestMarkerPause) {
-		if left = x.mark(lt, t, left); len(left) == 0 && x.complete(lt, t) {
+		if left = x.mark(x.ctx, lt, t, left); len(left) == 0 && x.complete(lt, t) {
 			return
 		}
 		if !sleep(x.ctx, pause) {
@@ -35,7 +54,7 @@ func (x *txns) finish(lt *liveTxn, t txn.Txn, prepared written) {
 
 // mark appends the marker to each of the partitions and waits until all of them
 // are durable. It returns the partitions that have none yet.
-func (x *txns) mark(lt *liveTxn, t txn.Txn, partitions []record.TopicPartition) (left []record.TopicPartition) {
+func (x *txns) mark(ctx context.Context, lt *liveTxn, t txn.Txn, partitions []record.TopicPartition) (left []record.TopicPartition) {
 	m := log.Marker{
 		ProducerID: t.Producer.ID, ProducerEpoch: t.Producer.Epoch, Commit: t.State == txn.PrepareCommit,
 		CoordinatorEpoch: lt.shard.log.LeaderEpoch(), TransactionVersion: int16(t.Version), SyncLater: true,
@@ -49,15 +68,15 @@ func (x *txns) mark(lt *liveTxn, t txn.Txn, partitions []record.TopicPartition) 
 		}
 		appended[i], failed[i] = x.b.writeMarker(tp, m)
 	}
-	x.b.store.SyncTogether(logs...)
+	x.b.store.SyncHere(logs...)
 	for i, tp := range partitions {
 		err := failed[i]
 		if err == nil && !x.b.cfg.txnFaults.earlyComplete {
-			err = appended[i].Wait(x.ctx)
+			err = appended[i].Wait(ctx)
 		}
 		switch {
 		case err == nil, noLongerNeeded(err):
-		case x.ctx.Err() != nil:
+		case ctx.Err() != nil:
 			left = append(left, tp)
 		default:
 			left = append(left, tp)
@@ -112,8 +131,8 @@ func (x *txns) complete(lt *liveTxn, t txn.Txn) bool {
 	if _, err := lt.shard.append(txnRecord(lt.id, next), x.b.cfg.txnFaults.earlyComplete); err != nil {
 		return false
 	}
+	x.counts.settled(t, x.b.store.SyncRounds()-lt.mu.began)
 	lt.become(next)
-	x.counts.ended(t.State)
 	lt.adopt()
 	close(lt.mu.settled)
 	lt.mu.settled = nil

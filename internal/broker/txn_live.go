@@ -34,9 +34,16 @@ func newLiveTxn(s *txnShard, id string, t txn.Txn) *liveTxn {
 
 // store makes next the state of the id: its record is appended, and its answer
 // must wait for written. A Prepared state gets its markers. The caller holds mu.
-func (lt *liveTxn) store(next txn.Txn) error { return lt.storeLater(next, true) }
+func (lt *liveTxn) store(next txn.Txn) error {
+	err := lt.storeLater(next, true)
+	if err == nil && next.State.Prepared() {
+		lt.finishLater()
+	}
+	return err
+}
 
-// storeLater is store, and leaves it to the caller to start a sync unless urgent.
+// storeLater is store, and leaves it to the caller to start a sync unless urgent,
+// and to have a Prepared state finished.
 func (lt *liveTxn) storeLater(next txn.Txn, urgent bool) error {
 	if lt.shard.x.b.cfg.txnFaults.noPrepare && next.State.Prepared() {
 		lt.become(next)
@@ -49,6 +56,16 @@ func (lt *liveTxn) storeLater(next txn.Txn, urgent bool) error {
 	lt.mu.written = written{Appended: a, any: true}
 	lt.become(next)
 	return nil
+}
+
+// prepare stores a decision, whose sync the caller starts. If here, the caller has
+// the markers written, too.
+func (lt *liveTxn) prepare(next txn.Txn, here bool) error {
+	err := lt.storeLater(next, false)
+	if err == nil && !here {
+		lt.finishLater()
+	}
+	return err
 }
 
 // become brings the rest of the broker up to date with a stored state.
@@ -67,8 +84,6 @@ func (lt *liveTxn) become(next txn.Txn) {
 	x.mu.Unlock()
 	if next.State.Prepared() {
 		lt.mu.settled = make(chan struct{})
-		prepared := lt.mu.written
-		x.running.Go(func() { x.finish(lt, next, prepared) })
 	}
 }
 
@@ -100,6 +115,14 @@ func (lt *liveTxn) forget() error {
 // settlePatience is how long a request waits for the markers of the transaction
 // before. Beyond it the client is told to ask again.
 const settlePatience = 2 * time.Second
+
+// wait returns when what a step has stored is durable. It starts the sync if
+// nobody has.
+func (lt *liveTxn) wait(w written) error {
+	b := lt.shard.x.b
+	b.store.SyncHere(lt.shard.log)
+	return w.wait(b)
+}
 
 // do locks the id and calls step, again when the markers are written that a step
 // had to wait for (ErrConcurrent). It returns what must be durable before the

@@ -27,7 +27,9 @@ func (x *txns) recover() {
 			lt.mu.txn.State = txn.PrepareAbort
 		}
 		lt.become(lt.mu.txn)
-		if !lt.mu.txn.State.Prepared() {
+		if lt.mu.txn.State.Prepared() {
+			lt.finishLater()
+		} else {
 			lt.adopt()
 		}
 		lt.mu.Unlock()

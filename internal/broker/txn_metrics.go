@@ -14,15 +14,24 @@ import (
 type txnCounts struct {
 	committed, aborted, timedOut atomic.Int64
 
-	answered, rounds atomic.Int64 // transactions whose end was answered, and the sync rounds from their first record to that answer
+	// Transactions with partitions: those whose end was answered, and the sync rounds
+	// from their first record to that answer; and all rounds until their markers were
+	// durable, of those that are marked.
+	answered, rounds     atomic.Int64
+	marked, markedRounds atomic.Int64
 }
 
-// ended counts a decision whose markers are all written.
-func (c *txnCounts) ended(prepared txn.State) {
-	if prepared == txn.PrepareCommit {
+// settled counts a decision whose markers are all written, so many sync rounds
+// after the transaction's first record.
+func (c *txnCounts) settled(prepared txn.Txn, rounds int64) {
+	if prepared.State == txn.PrepareCommit {
 		c.committed.Add(1)
 	} else {
 		c.aborted.Add(1)
+	}
+	if len(prepared.Partitions) > 0 {
+		c.marked.Add(1)
+		c.markedRounds.Add(rounds)
 	}
 }
 
@@ -44,6 +53,10 @@ var (
 		"Transactions with records whose end was answered.", nil, nil)
 	txnRounds = prometheus.NewDesc("millrace_broker_transaction_sync_rounds_total",
 		"Sync rounds that began between the first record of a transaction and the answer to its end, summed over millrace_broker_transactions_answered_total.", nil, nil)
+	txnMarked = prometheus.NewDesc("millrace_broker_transactions_marked_total",
+		"Transactions with records whose markers are durable: readers at read_committed see what is behind them.", nil, nil)
+	txnMarkedRounds = prometheus.NewDesc("millrace_broker_transaction_marker_sync_rounds_total",
+		"Sync rounds that began between the first record of a transaction and the moment when its markers were durable, summed over millrace_broker_transactions_marked_total.", nil, nil)
 	txnIDs = prometheus.NewDesc("millrace_broker_transactional_ids", "Transactional ids that are known.", nil, nil)
 )
 
@@ -54,7 +67,7 @@ func (x *txns) register(r prometheus.Registerer) { r.MustRegister(txnCollector{x
 
 // Describe is for prometheus.Collector.
 func (txnCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{openTxnSeconds, stuckPartitions, txnsTotal, txnAnswered, txnRounds, txnIDs} {
+	for _, d := range []*prometheus.Desc{openTxnSeconds, stuckPartitions, txnsTotal, txnAnswered, txnRounds, txnMarked, txnMarkedRounds, txnIDs} {
 		descs <- d
 	}
 }
@@ -69,6 +82,8 @@ func (c txnCollector) Collect(out chan<- prometheus.Metric) {
 	counter("timeout", &c.x.counts.timedOut)
 	out <- prometheus.MustNewConstMetric(txnAnswered, prometheus.CounterValue, float64(c.x.counts.answered.Load()))
 	out <- prometheus.MustNewConstMetric(txnRounds, prometheus.CounterValue, float64(c.x.counts.rounds.Load()))
+	out <- prometheus.MustNewConstMetric(txnMarked, prometheus.CounterValue, float64(c.x.counts.marked.Load()))
+	out <- prometheus.MustNewConstMetric(txnMarkedRounds, prometheus.CounterValue, float64(c.x.counts.markedRounds.Load()))
 	out <- prometheus.MustNewConstMetric(txnIDs, prometheus.GaugeValue, float64(c.x.ids.Load()))
 	stuck := 0
 	now := c.x.b.cfg.Now()

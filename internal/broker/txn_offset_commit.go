@@ -74,7 +74,7 @@ func (x *txns) stage(ctx context.Context, req *kmsg.TxnOffsetCommitRequest, resp
 	if err != nil {
 		return err
 	}
-	x.b.store.SyncTogether(s.log, lt.shard.log)
+	x.b.store.SyncHere(s.log, lt.shard.log)
 	if err := joined.wait(x.b); err != nil {
 		return err
 	}

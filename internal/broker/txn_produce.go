@@ -36,7 +36,10 @@ func (call *produceCall) appendInTxn(c *conn) {
 	call.inTxn, call.refusal = nil, nil
 	call.joined = lt.mu.written
 	lt.mu.Unlock()
-	call.syncTogether(lt)
+	call.txn = lt.shard.log
+	if !call.here {
+		call.startSync(call.b.store.SyncTogether)
+	}
 }
 
 // join brings every partition that the request writes to into the transaction:
@@ -78,18 +81,6 @@ func (call *produceCall) vouch(h batch.Header, tp record.TopicPartition) (vouche
 	}
 	err = call.inTxn.mu.txn.Verify(txn.Producer{ID: h.ProducerID, Epoch: h.ProducerEpoch}, tp)
 	return err == nil, writeError(err, call.req.Version)
-}
-
-// syncTogether starts the sync of what was appended to the partitions and to the
-// transaction topic.
-func (call *produceCall) syncTogether(lt *liveTxn) {
-	logs := call.logs[:0]
-	for i := range call.appended {
-		logs = append(logs, call.appended[i].log)
-	}
-	call.logs = append(logs, lt.shard.log)
-	call.b.store.SyncTogether(call.logs...)
-	clear(call.logs)
 }
 
 // transactional reports whether the request writes within the transaction that it

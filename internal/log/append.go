@@ -16,7 +16,8 @@ import (
 // AppendOptions choose how one append is treated.
 type AppendOptions struct {
 	// Sync starts a sync at once, for a caller who waits for it (acks=all). Without
-	// it the bytes are synced within Options.BackgroundSync.
+	// it the bytes are synced within Options.BackgroundSync, or when the caller asks
+	// for it by [Store.SyncTogether] or [Store.SyncHere].
 	Sync bool
 	// Txn says that the transaction coordinator knows this partition as part of the
 	// producer's transaction. The first batch of a transaction needs it.
@@ -182,7 +183,7 @@ func olderThan(ts, nowMs, ageMs int64) bool {
 
 func (l *Log) appendedBefore(b producerBatch, sync bool) Appended {
 	a := Appended{Base: b.lastOffset - record.Offset(b.delta), Last: b.lastOffset, AppendTimeMs: -1, LogStart: l.StartOffset(), Duplicate: true, log: l}
-	if a.safe() {
+	if a.Safe() {
 		sync = false
 	}
 	a.round = l.store.syncer.join(l, 0, a.ask(sync)) // the first append may still be unsynced
@@ -337,7 +338,7 @@ func (l *Log) publishWritten() {
 // and says nothing about the records.
 func (a Appended) Wait(ctx context.Context) error {
 	l := a.log
-	for round := a.round; !a.safe(); round = l.store.syncer.next() {
+	for round := a.round; !a.Safe(); round = l.store.syncer.next() {
 		if reason := l.failed.Load(); reason != nil {
 			return *reason
 		}
@@ -346,7 +347,7 @@ func (a Appended) Wait(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if err := l.stopped(); err != nil && !a.safe() {
+		if err := l.stopped(); err != nil && !a.Safe() {
 			return err
 		}
 	}
@@ -364,8 +365,9 @@ func (a Appended) ask(sync bool) syncAsk {
 	return syncNow
 }
 
-// safe says that the records have the promised durability.
-func (a Appended) safe() bool {
+// Safe says that the records have the promised durability, so that Wait returns
+// nil at once.
+func (a Appended) Safe() bool {
 	l := a.log
 	promised := l.durability()
 	if promised == OS && a.marker {

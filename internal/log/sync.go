@@ -29,12 +29,16 @@ const (
 	// file system too: one that took longer is not used for fewer files for a while.
 	slowWhole   = 10 * time.Millisecond
 	wholeAvoids = 100 // rounds
+
+	// A round that took longer makes the next one that of the store's own goroutine.
+	slowRound = 10 * time.Millisecond
 )
 
-// syncer is the group commit (rule S3): one goroutine per store takes all logs
-// that somebody waits for, syncs their files, moves the high watermarks, and
-// ends the round. Appends during a round gather for the next one, so rounds grow
-// with the load and nobody lingers without need.
+// syncer is the group commit (rule S3): a round takes all logs that somebody
+// waits for, syncs their files, moves the high watermarks, and ends. One round at
+// a time, on the goroutine of the store or on that of a caller (SyncHere).
+// Appends during a round gather for the next one, so rounds grow with the load
+// and nobody lingers without need.
 type syncer struct {
 	store *Store
 	kick  chan struct{} // capacity 1
@@ -52,6 +56,9 @@ type syncer struct {
 	everything bool      // the next round takes all of dirty
 	background int64     // bytes in dirty that nobody waits for yet
 	earliest   time.Time
+	looks      time.Time // when the scheduler's goroutine looks by itself
+	seen       int64     // rounds when it looked last
+	quick      bool      // the last round was; see SyncHere
 
 	avoidWhole int // rounds in which few files are synced one by one
 
@@ -75,8 +82,14 @@ type extent struct {
 }
 
 func newSyncer(s *Store) *syncer {
-	return &syncer{store: s, kick: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}), gathering: newRound()}
+	return &syncer{
+		store: s, kick: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}),
+		gathering: newRound(), looks: time.Now().Add(longestLook),
+	}
 }
+
+// longestLook is how long the scheduler's goroutine rests when nothing happens.
+const longestLook = time.Hour
 
 // join puts the log, to which n bytes were written, into a round to come and
 // returns the one that gathers now. The appender's write is done, so that round
@@ -100,11 +113,7 @@ func (s *syncer) join(l *Log, n int64, ask syncAsk) *round {
 		sched.due = due
 	}
 	if urgent {
-		s.urgent = true
-		s.gather.waiting++
-		if s.gather.waiting == 1 || s.gather.complete() {
-			s.wake()
-		}
+		s.joinUrgentLocked()
 		return s.gathering
 	}
 	if cfg.durability(s.store.opts.Durability) == Fsync {
@@ -115,9 +124,21 @@ func (s *syncer) join(l *Log, n int64, ask syncAsk) *round {
 		s.wake()
 	} else if s.earliest.IsZero() || sched.due.Before(s.earliest) {
 		s.earliest = sched.due
-		s.wake()
+		if s.earliest.Before(s.looks) {
+			s.wake()
+		}
 	}
 	return s.gathering
+}
+
+// joinUrgentLocked takes one more who waits into the round that gathers. While a
+// round is in progress its end sees to the next one.
+func (s *syncer) joinUrgentLocked() {
+	s.urgent = true
+	s.gather.waiting++
+	if s.running == nil && (s.gather.waiting == 1 || s.gather.complete()) {
+		s.wake()
+	}
 }
 
 // syncAsk is what an append asks of the scheduler.
@@ -179,54 +200,89 @@ func (s *syncer) all() *round {
 // run is the scheduler's goroutine. It ends after quit, with a last round.
 func (s *syncer) run() {
 	defer close(s.ended)
-	timer := time.NewTimer(time.Hour)
+	timer := time.NewTimer(longestLook)
 	defer timer.Stop()
 	for {
 		select {
 		case <-s.kick:
 		case <-timer.C:
 		case <-s.quit:
-			s.all()
-			s.runRound()
+			s.runLast()
 			return
 		}
 		timer.Reset(s.runRound())
 	}
 }
 
-// runRound does one round if one is due, and says when to look again.
+// runRound does one round if one is due, and says when to look again. While
+// rounds come, that is soon: then nobody needs to wake this goroutine for what
+// is due in the background.
 func (s *syncer) runRound() (wait time.Duration) {
-	began := time.Now()
-	ending, logs := s.take(began)
-	if ending != nil {
-		s.rounds.Add(1)
-		s.sync(logs)
-	}
+	s.runIfDue()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if ending != nil {
-		s.running = nil
-		close(ending.done)
-		s.gather.roundEnded(now, now.Sub(began))
+	wait = longestLook
+	if rounds := s.rounds.Load(); rounds != s.seen {
+		s.seen, wait = rounds, s.store.opts.BackgroundSync
 	}
-	wait = time.Hour
-	if !s.earliest.IsZero() {
-		wait = s.earliest.Sub(now)
+	if !s.earliest.IsZero() && s.running == nil {
+		wait = min(wait, s.earliest.Sub(now))
 	}
 	if s.urgent && s.gather.held(now) {
 		wait = min(wait, s.gather.until.Sub(now))
 	}
+	s.looks = now.Add(wait)
 	return wait
 }
 
+// runIfDue does one round on the caller's goroutine, if one is due and none is in
+// progress. Whoever ends a round sees to what has gathered meanwhile.
+func (s *syncer) runIfDue() (ran bool) {
+	began := time.Now()
+	ending, logs := s.take(began)
+	if ending == nil {
+		return false
+	}
+	s.rounds.Add(1)
+	s.sync(logs)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	took := now.Sub(began)
+	s.running, s.quick = nil, took < slowRound
+	close(ending.done)
+	s.gather.roundEnded(now, took)
+	if s.urgent || s.everything || !s.earliest.IsZero() && s.earliest.Before(s.looks) {
+		s.wake()
+	}
+	return true
+}
+
+// runLast leaves nothing unsynced, behind the round that a caller may be at.
+func (s *syncer) runLast() {
+	for {
+		s.all()
+		if s.runIfDue() {
+			return
+		}
+		s.mu.Lock()
+		running := s.running
+		s.mu.Unlock()
+		if running != nil {
+			<-running.done
+		}
+	}
+}
+
 // take ends the gathering and picks the logs of the round: those that somebody
-// waits for and those that are due. nil when there is nothing to do.
+// waits for and those that are due. nil when there is nothing to do, or a round is
+// in progress.
 func (s *syncer) take(now time.Time) (*round, []*Log) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	due := !s.earliest.IsZero() && !now.Before(s.earliest)
-	if !due && !s.everything && (!s.urgent || s.gather.held(now)) {
+	if s.running != nil || !due && !s.everything && (!s.urgent || s.gather.held(now)) {
 		return nil, nil
 	}
 	urgent := 0

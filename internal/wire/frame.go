@@ -152,6 +152,10 @@ func (r *Reader) ParseHeader(f *Frame) (Header, []byte, error) {
 	return h, body, err
 }
 
+// Buffered is the number of bytes behind the last frame that have been read from
+// the connection already.
+func (r *Reader) Buffered() int { return r.buf.Buffered() }
+
 func (r *Reader) readLength(atLeast int) (int, error) {
 	if err := r.armIdle(); err != nil {
 		return 0, err
