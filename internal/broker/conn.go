@@ -161,7 +161,7 @@ func (c *conn) enqueue(p pending) bool {
 // largestHere is the size of requests up to which the reader replies: a larger
 // one comes from a client that sends many, the next of which is checked and
 // written while this one waits for the disk.
-const largestHere = 16 << 10
+const largestHere = 12 << 10
 
 // answersHere says whether the reader is to reply to the request itself, which
 // spares waking another goroutine and being woken by it: nothing of this

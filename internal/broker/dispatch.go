@@ -28,9 +28,9 @@ type request struct {
 // A nil reply means that the client gets no answer (acks=0).
 type handler func(c *conn, req *request) reply
 
-// reply gives the response of one request. It runs on the connection's writer, or on its reader (see answersHere),
-// when all earlier responses of this connection have left (W3), so it may wait.
-// ctx ends with the connection, or when the broker begins to stop: a reply that
+// reply gives the response of one request. It runs on the connection's writer, or
+// on its reader where [conn.answersHere] says so, when all earlier responses of
+// this connection have left (W3), so it may wait. ctx ends with the connection, or when the broker begins to stop: a reply that
 // waits for anything but the disk must then return, with a response or with
 // ctx.Err(). An error closes the connection without a response. When the
 // connection breaks, the replies that are still queued are never called.

@@ -38,7 +38,8 @@ import (
 // What is bounded, and what happens at the bound: transactional ids by
 // maxTransactionalIDs (COORDINATOR_NOT_AVAILABLE); those that are not used are
 // forgotten after transactionalIDExpiration; the goroutines that write markers by
-// the ids, one each; the transaction topic by compaction.
+// the ids, one each, where no connection does it; the transaction topic by
+// compaction.
 type txns struct {
 	b *Broker
 

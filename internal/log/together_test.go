@@ -11,13 +11,20 @@ import (
 	"millrace/record"
 )
 
-// appendHere appends without a sync and asks for one on its own goroutine.
-func appendHere(t testing.TB, l *Log, value string) Appended {
+// appendLater appends without a sync.
+func appendLater(t testing.TB, l *Log, value string) Appended {
 	t.Helper()
 	a, err := l.Append(makeBatch(noProducer, time.Now().UnixMilli(), value), AppendOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return a
+}
+
+// appendHere does the sync on its own goroutine, if it may.
+func appendHere(t testing.TB, l *Log, value string) Appended {
+	t.Helper()
+	a := appendLater(t, l, value)
 	l.store.SyncHere(l)
 	return a
 }
@@ -54,7 +61,12 @@ func TestCallersShareTheirRounds(t *testing.T) {
 		for i := range 64 {
 			group.Go(func() {
 				for j := range 10 {
-					a := appendHere(t, l, fmt.Sprint(i, j))
+					a, err := l.Append(makeBatch(noProducer, time.Now().UnixMilli(), fmt.Sprint(i, j)), AppendOptions{})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					l.store.SyncHere(l)
 					if err := a.Wait(context.Background()); err != nil {
 						t.Error(err)
 					}
@@ -102,10 +114,7 @@ func TestBackgroundSyncBesideCallersRounds(t *testing.T) {
 		patient, _ := s.Log(other)
 		for i := range 20 {
 			began := time.Now()
-			a, err := patient.Append(makeBatch(noProducer, began.UnixMilli(), "in no hurry"), AppendOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
+			a := appendLater(t, patient, "in no hurry")
 			for time.Since(began) < 55*time.Millisecond {
 				if err := appendHere(t, l, fmt.Sprint(i)).Wait(context.Background()); err != nil {
 					t.Fatal(err)
@@ -126,17 +135,14 @@ func TestCloseBesideACallersRound(t *testing.T) {
 		s := openFS(t, disk, Options{BackgroundSync: time.Hour, CheckpointInterval: time.Hour})
 		l := create(t, s, Config{})
 		appendSync(t, l, makeBatch(noProducer, time.Now().UnixMilli(), "quick"))
-		var mine, late Appended
+		mine := appendLater(t, l, "the caller's")
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			mine = appendHere(t, l, "the caller's")
+			s.SyncHere(l)
 		}()
 		time.Sleep(500 * time.Microsecond) // into its sync
-		late, err := l.Append(makeBatch(noProducer, time.Now().UnixMilli(), "behind it"), AppendOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		late := appendLater(t, l, "behind it")
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -157,12 +163,10 @@ func TestTheRoundBehindACallersOne(t *testing.T) {
 				l := create(t, openFS(t, disk, Options{}), Config{})
 				appendSync(t, l, makeBatch(noProducer, time.Now().UnixMilli(), "quick"))
 				began := time.Now()
-				go appendHere(t, l, "the caller's")
+				appendLater(t, l, "the caller's")
+				go l.store.SyncHere(l)
 				time.Sleep(500 * time.Microsecond) // into its sync
-				a, err := l.Append(makeBatch(noProducer, time.Now().UnixMilli(), "behind it"), AppendOptions{})
-				if err != nil {
-					t.Fatal(err)
-				}
+				a := appendLater(t, l, "behind it")
 				ask(l.store, l)
 				if err := a.Wait(context.Background()); err != nil || time.Since(began) > 3*time.Millisecond {
 					t.Errorf("%v after %v, want two syncs, and the second one held for as long", err, time.Since(began))
