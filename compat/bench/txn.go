@@ -53,18 +53,18 @@ func transactions(ctx context.Context, s settings, t *table) error {
 		}
 		defer theirs.broker.Close()
 	}
-	var rounds, transactional, idempotent, committed, uncommitted []float64
+	var rounds, markerRounds, transactional, idempotent, committed, uncommitted []float64
 	for round := range s.rounds {
 		for _, side := range []*txnSide{ours, theirs} {
 			if err := side.round(ctx, round, s.singles/4); err != nil {
 				return err
 			}
 		}
-		n, err := syncRounds(ctx, ours.broker, round)
+		n, marked, err := syncRounds(ctx, ours.broker, round)
 		if err != nil {
 			return err
 		}
-		rounds = append(rounds, n)
+		rounds, markerRounds = append(rounds, n), append(markerRounds, marked)
 		many, err := manyRecords(ctx, ours.broker, round, s.events)
 		if err != nil {
 			return err
@@ -74,6 +74,7 @@ func transactions(ctx context.Context, s settings, t *table) error {
 	}
 	t.compare("transaction of 100 records in 4 partitions and an offset, p50", "µs", ours.p50, "Kafka", theirs.p50, "<= 0.5x")
 	t.compare("the same, sync rounds from begin to committed", "rounds", rounds, "", nil, "<= 3")
+	t.compare("the same, until readers see it", "rounds", markerRounds, "", nil, "-")
 	t.compare("100 such commits/s, broker CPU", "% of a core", ours.cpu, "Kafka", theirs.cpu, "<= 5 %")
 	t.compare("produce, JVM, transactions of 100 ms", "records/s", transactional, "idempotent", idempotent, ">= 0.95x")
 	t.compare("consume, franz-go, read_committed", "records/s", committed, "read_uncommitted", uncommitted, ">= 0.95x")
@@ -150,40 +151,46 @@ func oneTxn(ctx context.Context, p txntest.Producer, n int64) error {
 }
 
 // syncRounds returns how many sync rounds began between the first record of a
-// transaction and the answer to its commit, on average, as the broker counts
-// them. The transactions come one at a time: others' rounds would count too.
-func syncRounds(ctx context.Context, b *target.Broker, round int) (float64, error) {
+// transaction and the answer to its commit, and up to when its markers were
+// durable, on average, as the broker counts them. The transactions come one at a
+// time: others' rounds would count too.
+func syncRounds(ctx context.Context, b *target.Broker, round int) (answer, markers float64, err error) {
 	if b.Kind != target.Millrace {
-		return 0, nil
+		return 0, 0, nil
 	}
 	p, err := openTxn(ctx, b, fmt.Sprint("counted-", round))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer p.Close()
 	// The first transaction of an id is not like the others.
 	if err := oneTxn(ctx, p, 0); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	time.Sleep(betweenTxns)
 	rounds, answered := -metricOf(ctx, b, txnRounds), -metricOf(ctx, b, txnAnswered)
+	markerRounds, marked := -metricOf(ctx, b, txnMarkerRounds), -metricOf(ctx, b, txnMarked)
 	for i := range countedTxns {
 		if err := oneTxn(ctx, p, int64(i)); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		time.Sleep(betweenTxns)
 	}
 	rounds, answered = rounds+metricOf(ctx, b, txnRounds), answered+metricOf(ctx, b, txnAnswered)
+	markerRounds, marked = markerRounds+metricOf(ctx, b, txnMarkerRounds), marked+metricOf(ctx, b, txnMarked)
 	if answered != countedTxns {
-		return 0, fmt.Errorf("%v transactions were counted, want %d", answered, countedTxns)
+		return 0, 0, fmt.Errorf("%v transactions were counted, want %d", answered, countedTxns)
 	}
-	return rounds / answered, nil
+	return rounds / answered, markerRounds / marked, nil
 }
 
 // The broker's own count of sync rounds within transactions.
 const (
 	txnRounds   = "millrace_broker_transaction_sync_rounds_total"
 	txnAnswered = "millrace_broker_transactions_answered_total"
+
+	txnMarkerRounds = "millrace_broker_transaction_marker_sync_rounds_total"
+	txnMarked       = "millrace_broker_transactions_marked_total"
 )
 
 // metricOf is metric, NaN when there is none: a figure that says so.
