@@ -14,6 +14,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -127,8 +128,12 @@ func (d *DB) pebbleOptions() *pebble.Options {
 			},
 		},
 	}
-	for i := range o.Levels { // most keys that a table asks for in vain are not there at all
-		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	for i := range o.Levels {
+		l := &o.Levels[i]
+		l.FilterPolicy = bloom.FilterPolicy(10) // most keys that a table asks for in vain are not there at all
+		// Keys and counts are short, and read one at a time: to unpack a block for one
+		// of them costs a quarter of the whole read.
+		l.Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	}
 	return o
 }
