@@ -164,6 +164,8 @@ var kafkaTxnScripts = []script{
 		p.end(txnV1, false)
 		p.addBatched(4, true, "a", 0)
 	}},
+	{"txn v1 timeout", func(s *session) { timeout(s, txnV1) }},
+	{"txn v2 timeout", func(s *session) { timeout(s, txnV2) }},
 	{"txn v1 fencing", func(s *session) { fencing(s, txnV1) }},
 	{"txn v2 fencing", func(s *session) { fencing(s, txnV2) }},
 	{"txn init with an epoch", func(s *session) {
@@ -306,6 +308,38 @@ func fencing(s *session, v txnVersions) {
 	second.end(v, true)
 	fetchCommitted(s, "a", 0, 0)
 	describeProducers(s, "a", 0)
+}
+
+// timeout lets a transaction last longer than its client allowed. The request that
+// begins it is the only one before, so that it does not matter how fast we are.
+func timeout(s *session, v txnVersions) {
+	createTopic(s, "a", 1)
+	p := newTxn(s, "t")
+	started := initWith(s, 4, p.id, 500, p.producer, p.epoch)
+	p.epoch = started.ProducerEpoch
+	if v == txnV1 {
+		p.add(3, "a", 0)
+	} else {
+		p.produce(v, "a", 0, "lost")
+	}
+	p.awaitState("CompleteAbort")
+	p.describe()
+	describeProducers(s, "a", 0)
+	p.produce(v, "a", 0, "too late")
+	p.add(3, "a", 0)
+	p.addOffsets("g")
+	p.end(v, true)
+	p.end(v, false)
+	old := p.epoch
+	p.init(4, p.producer, old)
+	p.init(4, p.producer, old)
+	if v == txnV1 {
+		p.add(3, "a", 0)
+	}
+	p.produce(v, "a", 0, "after all")
+	p.end(v, true)
+	p.init(4, p.producer, old)
+	fetchCommitted(s, "a", 0, 0)
 }
 
 func offsetsInTransaction(s *session, v txnVersions) {

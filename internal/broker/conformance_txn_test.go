@@ -143,16 +143,26 @@ func (p *scriptTxn) endAs(v txnVersions, commit bool, epoch int16) *kmsg.EndTxnR
 
 // settle waits until the coordinator has written all markers.
 func (p *scriptTxn) settle() {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+	p.await(func(state string) bool {
+		return state != "PrepareCommit" && state != "PrepareAbort" && state != "PrepareEpochFence"
+	})
+}
+
+// awaitState waits for what the coordinator does by itself; Kafka looks for
+// timeouts every 10 s.
+func (p *scriptTxn) awaitState(want string) {
+	p.await(func(state string) bool { return state == want })
+}
+
+func (p *scriptTxn) await(enough func(state string) bool) {
+	for deadline := time.Now().Add(givesUp); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		req := kmsg.NewPtrDescribeTransactionsRequest()
 		req.TransactionalIDs = []string{p.id}
-		switch send[*kmsg.DescribeTransactionsResponse](p.s, 0, req).TransactionStates[0].State {
-		case "PrepareCommit", "PrepareAbort", "PrepareEpochFence":
-		default:
+		if enough(send[*kmsg.DescribeTransactionsResponse](p.s, 0, req).TransactionStates[0].State) {
 			return
 		}
 	}
-	p.s.t.Fatalf("transaction of %s never completed", p.id)
+	p.s.t.Fatalf("the transaction of %s gets no further", p.id)
 }
 
 func (p *scriptTxn) describe() {
