@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -36,9 +35,6 @@ type ambush struct {
 	struck []string       // aims, as they have
 	seen   map[string]int // requests, steps and syncs of the machine
 }
-
-// forever is the patience of an aim that is not given up.
-const forever = math.MaxInt32
 
 func name(aims []aim) string {
 	var names []string

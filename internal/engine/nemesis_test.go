@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -32,6 +33,24 @@ func strikesOn(key int16) []strike {
 	}
 	return []strike{cutBefore, cutAfter, slow, hold, dieBefore, dieAfter}
 }
+
+// everyAim is each fault at what comes first of its kind. A storm begins with one
+// of them, which waits until it strikes, so that a long run has had all.
+func everyAim() []aim {
+	all := []aim{{key: -1, sync: true, patience: forever}}
+	for _, key := range protocolKeys {
+		for _, how := range strikesOn(key) {
+			all = append(all, aim{key: key, how: how, patience: forever})
+		}
+	}
+	for _, at := range points {
+		all = append(all, aim{key: -1, at: at, patience: forever}, aim{key: -1, at: at, freeze: true, patience: forever})
+	}
+	return all
+}
+
+// forever is the patience of an aim that is not given up.
+const forever = math.MaxInt32
 
 // nemesis is what strikes at one machine, over the lives of its instances: one
 // aim after the other, each at the nth request of a kind, the nth step of a kind

@@ -169,7 +169,7 @@ type node struct {
 }
 
 func (w *world) node(name string) *node {
-	n := &node{world: w, name: name, disk: vfs.NewCrashableMem(), network: &network{dial: w.wire.DialContext, ledger: w.ledger}}
+	n := &node{world: w, name: name, disk: vfs.NewCrashableMem(), network: &network{dial: w.wire.DialContext, ledger: w.ledger, forge: w.forge, deaf: w.deaf}}
 	w.instances = append(w.instances, n)
 	return n
 }
@@ -219,7 +219,6 @@ func (n *node) start() *node {
 	if skew := n.skew; skew != 0 {
 		o.Now = func() time.Time { return time.Now().Add(skew) }
 	}
-	n.network.forge, n.network.deaf = n.world.forge, n.world.deaf
 	if n.world.planted != nil {
 		n.world.planted(&o.faults)
 	}
