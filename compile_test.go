@@ -121,3 +121,35 @@ func exportData(t *testing.T) map[string]string {
 	}
 	return exports
 }
+
+// What docs/wiring.md says that the compiler says, it says.
+func TestWiringDocsAreTheCompilersWords(t *testing.T) {
+	doc, err := os.ReadFile("docs/wiring.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	files, err := filepath.Glob("testdata/compile/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said.WriteString(strings.ReplaceAll(string(text), "\t", "  "))
+	}
+	quoted := 0
+	for line := range strings.Lines(string(doc)) {
+		if code, isCode := strings.CutPrefix(line, "    "); isCode {
+			quoted++
+			if !strings.Contains(said.String(), code) {
+				t.Errorf("no wrong program, nor what is said of one: %s", code)
+			}
+		}
+	}
+	if quoted < 10 {
+		t.Errorf("%d lines are quoted", quoted)
+	}
+}

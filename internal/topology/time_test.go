@@ -309,3 +309,30 @@ func FuzzRepartitionRecord(f *testing.F) {
 		task.Commit()
 	})
 }
+
+// A window that is over leaves the changelog by tombstones, so that compaction
+// alone bounds it: what is left are the windows that are kept.
+func TestExpiredWindowsLeaveTheChangelog(t *testing.T) {
+	spec := tenSeconds.Grace(5 * time.Second).Keep(time.Minute)
+	w := finalsOf(t, spec, false, 1)
+	const clicks = 1000
+	for i := range record.Timestamp(clicks) {
+		w.click(0, i*10_000, fmt.Sprint("user-", i%7))
+		if i%10 == 0 {
+			w.settle()
+		}
+	}
+	w.settle()
+	w.settle()
+	keeper := w.tasks[len(w.tasks)-1]
+	newest := make(map[string]bool)
+	for _, e := range keeper.changelogs[0] {
+		if newest[string(e.key)] = true; e.value == nil {
+			delete(newest, string(e.key))
+		}
+	}
+	const kept = 1 + (5+60)/10 + 1 // the present one, those within grace and Keep, and the one that ends with them
+	if n := len(newest); n == 0 || n > kept {
+		t.Errorf("of %d windows the changelog has %d keys: %d at most are kept", clicks, n, kept)
+	}
+}
