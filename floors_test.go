@@ -20,6 +20,7 @@ var rooms = map[string]struct {
 	"window":                 {0, []string{"record"}},
 	"codec":                  {0, []string{"record"}},
 	"agg":                    {1, []string{"codec", "record"}},
+	"examples":               {0, nil},
 	"internal/vfs":           {0, nil},
 	"internal/vfs/crashfs":   {1, []string{"internal/vfs"}},
 	"internal/batch":         {0, []string{"record"}},
@@ -40,7 +41,7 @@ var rooms = map[string]struct {
 	"internal/clicks":        {5, []string{"agg", "codec", "internal/client", "millrace", "record", "window"}},
 	"internal/web":           {5, []string{"record"}},
 	"internal/verify":        {2, []string{"internal/client", "record"}},
-	"cmd/millrace":           {6, []string{"internal/broker", "internal/clicks", "internal/client", "internal/engine", "internal/group", "internal/log", "internal/verify", "internal/vfs", "internal/web", "record"}},
+	"cmd/millrace":           {6, []string{"examples", "internal/broker", "internal/clicks", "internal/client", "internal/engine", "internal/group", "internal/log", "internal/verify", "internal/vfs", "internal/web", "record"}},
 }
 
 // exclusive lists the packages that only the named rooms may import.

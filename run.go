@@ -1,10 +1,12 @@
 package millrace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -28,6 +30,7 @@ type running struct {
 	brokers  bool   // a cluster was named
 	options  engine.Options
 	ready    func(Ready)
+	plan     bool // only say what would change
 }
 
 // Ready says where a job that has started can be reached.
@@ -171,39 +174,84 @@ func (r *running) run(ctx context.Context, t *Topology) error {
 // Flags reads the flags that the millrace command has for this: --brokers,
 // --command-config, --data-dir, --kafka-addr, --instance-id, --commit-interval,
 // --memory and --log-level, each also from the environment as MILLRACE_BROKERS
-// and so on. Call it with os.Args[1:].
+// and so on; and --plan, which only prints what [App.Run] would change on the
+// cluster. Call it with os.Args[1:], or use [App.Main]. Options before it are its
+// defaults.
 func Flags(args []string) RunOption {
 	return func(r *running) error {
-		set := flag.NewFlagSet("job", flag.ContinueOnError)
-		brokers := set.String("brokers", "", "use this Kafka cluster, `HOST:PORT` separated by commas; without it a broker runs in this process")
-		config := set.String("command-config", "", "`file` of Kafka client properties for --brokers")
-		dataDir := set.String("data-dir", "millrace-data", "`directory` of data and state")
-		kafkaAddr := set.String("kafka-addr", r.listen, "`address` of the broker in this process (default localhost:9092)")
-		instance := set.String("instance-id", "", "`name` that makes this a static member of its group")
-		interval := set.Duration("commit-interval", 0, "longest wait for a commit (default 100ms)")
-		memory := set.String("memory", "", "`budget` for state, fetches and open transactions (default 256MiB)")
-		level := set.String("log-level", "info", "debug, info, warn or error")
-		if err := errors.Join(fromEnvironment(set), set.Parse(args)); err != nil {
-			return err
+		f := newFlags(r)
+		if err := f.parse(args); err != nil {
+			return &flagError{err}
 		}
-		var logLevel slog.Level
-		if err := logLevel.UnmarshalText([]byte(*level)); err != nil {
-			return fmt.Errorf("--log-level: %w", err)
-		}
-		bytes, err := parseBytes(*memory)
-		if err != nil {
-			return fmt.Errorf("--memory: %w", err)
-		}
-		logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: logLevel}))
-		r.options.Logger, r.options.Client.Logger = logger, logger
-		r.options.InstanceID, r.options.CommitInterval, r.options.MemoryBytes, r.listen = *instance, *interval, bytes, *kafkaAddr
-		if *brokers == "" {
-			r.embedded = *dataDir
-			return nil
-		}
-		r.brokers, r.options.Client.Brokers, r.options.Dir = true, strings.Split(*brokers, ","), *dataDir
-		return readProperties(&r.options.Client, *config)
+		return f.apply(r)
 	}
+}
+
+// flags are those of one [Flags].
+type flags struct {
+	set                      *flag.FlagSet
+	brokers, config, dataDir string
+	kafkaAddr, instance      string
+	memory, level            string
+	interval                 time.Duration
+	plan                     bool
+	logLevel                 slog.Level
+	bytes                    int64
+}
+
+func newFlags(r *running) *flags {
+	f := &flags{set: flag.NewFlagSet(filepath.Base(os.Args[0]), flag.ContinueOnError)}
+	f.set.SetOutput(io.Discard) // faults are returned, not printed
+	f.set.StringVar(&f.brokers, "brokers", "", "use this Kafka cluster, `HOST:PORT` separated by commas; without it a broker runs in this process")
+	f.set.StringVar(&f.config, "command-config", "", "`file` of Kafka client properties for --brokers")
+	f.set.StringVar(&f.dataDir, "data-dir", cmp.Or(r.embedded, r.options.Dir, "millrace-data"), "`directory` of data and state")
+	f.set.StringVar(&f.kafkaAddr, "kafka-addr", cmp.Or(r.listen, "localhost:9092"), "`address` of the broker in this process")
+	f.set.StringVar(&f.instance, "instance-id", r.options.InstanceID, "`name` that makes this a static member of its group")
+	f.set.DurationVar(&f.interval, "commit-interval", r.options.CommitInterval, "longest wait for a commit (default 100ms)")
+	f.set.StringVar(&f.memory, "memory", "", "`budget` for state, fetches and open transactions (default 256MiB)")
+	f.set.StringVar(&f.level, "log-level", "info", "debug, info, warn or error")
+	f.set.BoolVar(&f.plan, "plan", false, "only say what a start would change on the cluster, and whether this program fits what is there")
+	return f
+}
+
+// parse reads the environment, then the arguments. Asked for help, it prints it.
+func (f *flags) parse(args []string) error {
+	err := errors.Join(fromEnvironment(f.set), f.set.Parse(args))
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintf(os.Stderr, "Usage of %s; each flag can be an environment variable, --data-dir as MILLRACE_DATA_DIR:\n", f.set.Name())
+		f.set.SetOutput(os.Stderr)
+		f.set.PrintDefaults()
+		return err
+	}
+	if err == nil && f.set.NArg() > 0 {
+		err = fmt.Errorf("there is no argument %q", f.set.Arg(0))
+	}
+	if e := f.logLevel.UnmarshalText([]byte(f.level)); e != nil {
+		err = errors.Join(err, fmt.Errorf("--log-level: %w", e))
+	}
+	var e error
+	if f.bytes, e = parseBytes(f.memory); e != nil {
+		err = errors.Join(err, fmt.Errorf("--memory: %w", e))
+	}
+	return err
+}
+
+func (f *flags) apply(r *running) error {
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: f.logLevel}))
+	r.options.Logger, r.options.Client.Logger = logger, logger
+	r.options.InstanceID, r.options.CommitInterval, r.listen, r.plan = f.instance, f.interval, f.kafkaAddr, f.plan
+	if f.bytes > 0 {
+		r.options.MemoryBytes = f.bytes
+	}
+	if f.brokers != "" {
+		r.brokers, r.options.Client.Brokers = true, client.SplitBrokers(f.brokers)
+	}
+	if !r.brokers {
+		r.embedded = f.dataDir
+		return nil
+	}
+	r.embedded, r.options.Dir = "", f.dataDir
+	return readProperties(&r.options.Client, f.config)
 }
 
 // fromEnvironment sets each flag from its variable. What is on the command line

@@ -48,7 +48,7 @@ func (a *app) rootCommand() *cobra.Command {
 	addTo(root, "data", a.produceCommand(), a.consumeCommand(), a.importCommand())
 	addTo(root, "results", a.queryCommand(), a.verifyCommand())
 	addTo(root, "admin", a.topicsCommand(), a.groupsCommand(), a.txnCommand(), a.usersCommand(), a.aclsCommand())
-	root.AddCommand(a.versionCommand())
+	root.AddCommand(a.initCommand(), a.versionCommand())
 	return root
 }
 
@@ -88,6 +88,16 @@ func takes(names ...string) cobra.PositionalArgs {
 		case len(args) < len(names):
 			return usage(cmd.CommandPath()+" --help", "%s needs %s", cmd.CommandPath(), strings.Join(names[len(args):], " and "))
 		case len(args) > len(names):
+			return usage(cmd.CommandPath()+" --help", "%s does not take %q", cmd.CommandPath(), args[len(names)])
+		}
+		return nil
+	}
+}
+
+// takesAtMost is takes for arguments that may be left out.
+func takesAtMost(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > len(names) {
 			return usage(cmd.CommandPath()+" --help", "%s does not take %q", cmd.CommandPath(), args[len(names)])
 		}
 		return nil
