@@ -195,23 +195,29 @@ func (a *Admin) CreateTopic(ctx context.Context, t TopicSpec) error {
 	if err := t.Name.Validate(); err != nil {
 		return errors.Join(ErrRefused, err)
 	}
-	partitions, replicas := int32(-1), int16(-1) // -1 is "the cluster's default" since Kafka 2.4
-	if t.Partitions > 0 {
-		partitions = int32(t.Partitions)
-	}
-	if t.Replicas > 0 {
-		replicas = int16(t.Replicas)
-	}
-	settings := make(map[string]*string, len(t.Settings))
-	for name, value := range t.Settings {
-		settings[name] = &value
-	}
+	partitions, replicas, settings := t.forKafka()
 	responses, err := a.client.CreateTopics(ctx, partitions, replicas, settings, string(t.Name))
 	if err != nil {
 		return a.wrap("create topic", err, "")
 	}
 	r := responses[string(t.Name)]
 	return a.wrap("create topic "+string(t.Name), r.Err, r.ErrMessage)
+}
+
+// forKafka is t as Kafka's protocol has it.
+func (t TopicSpec) forKafka() (partitions int32, replicas int16, settings map[string]*string) {
+	partitions, replicas = -1, -1 // "the cluster's default" since Kafka 2.4
+	if t.Partitions > 0 {
+		partitions = int32(t.Partitions)
+	}
+	if t.Replicas > 0 {
+		replicas = int16(t.Replicas)
+	}
+	settings = make(map[string]*string, len(t.Settings))
+	for name, value := range t.Settings {
+		settings[name] = &value
+	}
+	return partitions, replicas, settings
 }
 
 // DeleteTopic deletes a topic and everything in it.

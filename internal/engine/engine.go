@@ -17,6 +17,7 @@ type Engine struct {
 	options Options
 	metrics *metrics
 	life    context.Context // of the session that runs
+	checked bool            // the cluster was held against the plan, see preflight
 
 	// tables guards the tasks of the instance that runs. The loop holds it, but
 	// while it waits for the cluster; readers share it.
@@ -113,7 +114,7 @@ func (e *Engine) session(ctx context.Context, db *store.DB) error {
 		return err
 	}
 	defer admin.Close()
-	layout, err := e.preflight(ctx, admin)
+	layout, err := e.preflight(ctx, admin, e.transactionalID(db))
 	if err != nil {
 		return err
 	}
@@ -155,14 +156,19 @@ func (e *Engine) session(ctx context.Context, db *store.DB) error {
 	return err
 }
 
-func (e *Engine) sessionConfig(db *store.DB, l *layout) client.SessionConfig {
+// transactionalID is this instance's, also after a restart.
+func (e *Engine) transactionalID(db *store.DB) string {
 	name := e.options.InstanceID
 	if name == "" {
 		name = db.Instance()
 	}
+	return e.options.Plan.App + "-" + name
+}
+
+func (e *Engine) sessionConfig(db *store.DB, l *layout) client.SessionConfig {
 	return client.SessionConfig{
 		Group:              e.options.Plan.App,
-		TransactionalID:    e.options.Plan.App + "-" + name,
+		TransactionalID:    e.transactionalID(db),
 		InstanceID:         e.options.InstanceID,
 		Endpoint:           e.options.Endpoint,
 		Groups:             topicsOf(l.groups),

@@ -21,6 +21,17 @@ func (e *PreflightError) Error() string {
 
 func (e *PreflightError) Unwrap() []error { return e.Problems }
 
+// Problem is something about the cluster that does not fit a job.
+type Problem struct {
+	What string // and where
+	Fix  string
+	err  error // of the cluster, if it said one
+}
+
+func (p *Problem) Error() string { return p.What + ". Fix: " + p.Fix }
+
+func (p *Problem) Unwrap() error { return p.err }
+
 // preflight holds a plan against a cluster. It returns the topics that are
 // missing and can be created now, and what keeps the job from starting. Topics
 // whose partitions follow from others that are missing come with a later call.
@@ -66,8 +77,9 @@ func (p *planning) sources(sub *topology.Sub) {
 		}
 		a, b := p.facts[first].Partitions, p.facts[s.Topic].Partitions
 		if sub.CoPartitioned && a > 0 && b > 0 && a != b {
-			p.problems = append(p.problems, fmt.Errorf("topics %q and %q are joined by key and must have equal numbers of partitions, but have %d and %d: "+
-				"create one of them anew, or send it through a topic of %d partitions first", string(first), string(s.Topic), a, b, a))
+			p.problems = append(p.problems, &Problem{
+				What: fmt.Sprintf("topics %q and %q are joined by key and must have equal numbers of partitions, but have %d and %d", string(first), string(s.Topic), a, b),
+				Fix:  fmt.Sprintf("create one of them anew, or send it through a topic of %d partitions first", a)})
 		}
 	}
 }
@@ -109,14 +121,16 @@ func (p *planning) stores(sub *topology.Sub, tasks int32, committed map[record.T
 		have, exists := p.facts[s.Changelog]
 		switch input, counted := p.counted(sub, committed); {
 		case !exists && counted:
-			p.problems = append(p.problems, fmt.Errorf("the job has read %s up to offset %d, but state %q has no changelog topic: it is new, or had another name. "+
-				"Give it its old name, or reset the job so that all is counted anew", input, committed[input], s.Name))
+			p.problems = append(p.problems, &Problem{
+				What: fmt.Sprintf("the job has read %s up to offset %d, but state %q has no changelog topic: it is new, or had another name", input, committed[input], s.Name),
+				Fix:  "give it its old name, or count all anew: millrace jobs reset " + p.plan.App})
 		case !exists:
 			settings := tableSettings(s.Window.Size+s.Window.GracePeriod+s.Window.Kept, !s.Window.IsZero())
 			p.ask(client.TopicSpec{Name: s.Changelog, Partitions: int(tasks), Settings: settings})
 		case have.Partitions != tasks:
-			p.problems = append(p.problems, fmt.Errorf("the input of state %q has %d partitions, its changelog %q has %d: keys would part from their state. "+
-				"Give the input its old number of partitions, or reset the job", s.Name, tasks, string(s.Changelog), have.Partitions))
+			p.problems = append(p.problems, &Problem{
+				What: fmt.Sprintf("the input of state %q has %d partitions, its changelog %q has %d: keys would part from their state", s.Name, tasks, string(s.Changelog), have.Partitions),
+				Fix:  "give the input its old number of partitions, or count all anew: millrace jobs reset " + p.plan.App})
 		}
 	}
 }
@@ -134,9 +148,14 @@ func (p *planning) counted(sub *topology.Sub, committed map[record.TopicPartitio
 }
 
 // preflight looks at the cluster, creates what is missing, and lays the plan
-// over it.
-func (e *Engine) preflight(ctx context.Context, admin *client.Admin) (*layout, error) {
+// over it. Before anything is made it holds the client's rights and the topics'
+// replicas against the plan: once, for a job that has run must not give up when
+// somebody changes them for a while.
+func (e *Engine) preflight(ctx context.Context, admin *client.Admin, transactionalID string) (*layout, error) {
 	plan := &e.options.Plan
+	if err := e.checkOnce(ctx, admin, transactionalID); err != nil {
+		return nil, err
+	}
 	committed, err := admin.GroupOffsets(ctx, plan.App)
 	if err != nil {
 		return nil, err
@@ -151,7 +170,7 @@ func (e *Engine) preflight(ctx context.Context, admin *client.Admin) (*layout, e
 			return nil, &PreflightError{problems}
 		}
 		if len(create) == 0 && missing(plan, facts) == "" {
-			return &layout{plan: *plan, facts: facts, groups: groupTopics(plan.Subs)}, e.checkVersion(ctx, admin)
+			return &layout{plan: *plan, facts: facts, groups: groupTopics(plan.Subs)}, nil
 		}
 		for _, t := range create {
 			switch err := admin.CreateTopic(ctx, t); {
@@ -191,17 +210,41 @@ func missing(plan *topology.Plan, facts map[record.Topic]client.TopicFacts) reco
 	return ""
 }
 
-// checkVersion warns of brokers before Kafka 4.0, on which a delayed end of a
-// transaction can hit a later one (KAFKA-17754). What the engine does about
-// it, it does anywhere: it never goes on after an unknown outcome without a
-// new epoch.
-func (e *Engine) checkVersion(ctx context.Context, admin *client.Admin) error {
+// checkOnce refuses what would keep the job from its first commit, and says what
+// only costs something. It warns of brokers before Kafka 4.0, on which a delayed
+// end of a transaction can hit a later one (KAFKA-17754). What the engine does
+// about it, it does anywhere: it never goes on after an unknown outcome without
+// a new epoch.
+func (e *Engine) checkOnce(ctx context.Context, admin *client.Admin, transactionalID string) error {
+	if e.checked {
+		return nil
+	}
+	plan := &e.options.Plan
+	facts, err := admin.Facts(ctx)
+	if err != nil {
+		return err
+	}
+	create, problems := preflight(plan, facts, nil)
+	c, err := look(ctx, admin, plan, transactionalID, create)
+	if err != nil {
+		return err
+	}
+	if problems = append(problems, c.problems(plan, e.options.TransactionTimeout)...); len(problems) > 0 {
+		return &PreflightError{problems}
+	}
 	version, err := admin.TransactionVersion(ctx)
 	if err != nil {
 		return err
 	}
+	logger := e.options.Logger.With("job", plan.App)
 	if version < 2 {
-		e.options.Logger.Warn("the cluster's transaction.version is below 2: upgrade to Kafka 4.0 or newer", "job", e.options.Plan.App, "transaction_version", version)
+		logger.Warn("the cluster's transaction.version is below 2: upgrade to Kafka 4.0 or newer", "transaction_version", version)
+	} else {
+		logger.Info("the cluster was looked at", "brokers", c.whole.Brokers, "transaction_version", version)
 	}
+	for _, w := range c.warnings(plan) {
+		logger.Warn(w.Error())
+	}
+	e.checked = true
 	return nil
 }
