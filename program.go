@@ -8,10 +8,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
+	"text/tabwriter"
 
 	"millrace/internal/client"
+	"millrace/internal/engine"
 )
 
 // Main is a whole main function: it runs the job with the flags of [Flags] in
@@ -35,7 +38,11 @@ func (a *App) main(ctx context.Context, args []string, stdout, stderr io.Writer,
 	ready := OnReady(func(r Ready) {
 		fmt.Fprintf(stdout, "ready kafka=%s data=%s\n", strings.Join(r.Brokers, ","), r.Dir)
 	})
-	err := a.Run(ctx, append(append([]RunOption{ready}, options...), Flags(args))...)
+	printing := func(r *running) error {
+		r.stdout = stdout
+		return nil
+	}
+	err := a.Run(ctx, append(append([]RunOption{ready, printing}, options...), Flags(args))...)
 	code := exitCode(err)
 	if code != exitDone {
 		fmt.Fprintf(stderr, "error: %v\n", err)
@@ -67,6 +74,8 @@ func exitCode(err error) int {
 		return exitRefused
 	case errors.Is(err, client.ErrUnreachable):
 		return exitUnreachable
+	case errors.Is(err, ErrIncompatible):
+		return exitDiffers
 	}
 	return exitFailed
 }
@@ -75,3 +84,45 @@ func exitCode(err error) int {
 type flagError struct{ error }
 
 func (e *flagError) Unwrap() error { return e.error }
+
+// ErrIncompatible is what [App.Run] returns for --plan when the program does not
+// fit what stands on the cluster: a start would be refused, or would count
+// wrongly.
+var ErrIncompatible = errors.New("the program does not fit what is on the cluster")
+
+// review prints what a start would change.
+func (r *running) review(ctx context.Context) error {
+	review, err := engine.ReviewPlan(ctx, r.options)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(r.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "CHANGE\tWHAT\tDETAIL\n")
+	for _, c := range review.Changes {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", c.Kind, c.What, c.Detail)
+		if c.Fix != "" {
+			fmt.Fprintf(table, "\t\tfix: %s\n", c.Fix)
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if !review.Compatible() {
+		return fmt.Errorf("job %s: %w", review.App, ErrIncompatible)
+	}
+	return nil
+}
+
+// buildVersion is the program's, as its build has noted it.
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return strings.Trim(info.Main.Version, "()")
+}

@@ -31,6 +31,7 @@ type running struct {
 	options  engine.Options
 	ready    func(Ready)
 	plan     bool // only say what would change
+	stdout   io.Writer
 }
 
 // Ready says where a job that has started can be reached.
@@ -138,7 +139,7 @@ func (a *App) Run(ctx context.Context, options ...RunOption) error {
 	if err != nil {
 		return err
 	}
-	var r running
+	r := running{stdout: os.Stdout}
 	for _, o := range options {
 		err = errors.Join(err, o(&r))
 	}
@@ -160,6 +161,10 @@ func (r *running) run(ctx context.Context, t *Topology) error {
 	if r.options.Dir == "" {
 		r.options.Dir = filepath.Join("millrace-state", r.options.Plan.App)
 	}
+	if r.plan {
+		return r.review(ctx)
+	}
+	r.options.Version = buildVersion()
 	e, err := engine.New(r.options)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"millrace/internal/client"
+	"millrace/internal/engine"
 )
 
 // Exit codes, as `millrace --help` lists them.
@@ -63,6 +64,9 @@ func faultOf(err error) *fault {
 	if f, ok := errors.AsType[*fault](err); ok {
 		return f
 	}
+	if refused, ok := errors.AsType[*engine.PreflightError](err); ok {
+		return preflightFault(refused)
+	}
 	if f := clientFault(err); f != nil {
 		return f
 	}
@@ -70,6 +74,18 @@ func faultOf(err error) *fault {
 		return &fault{code: "E1003", exit: exitFailed, what: "interrupted before it was done"}
 	}
 	return &fault{code: "E1002", exit: exitFailed, err: err}
+}
+
+// preflightFault lists what keeps a job from starting, each with its remedy.
+func preflightFault(refused *engine.PreflightError) *fault {
+	f := &fault{code: "E1813", exit: exitFailed, what: "the job cannot start on this cluster:", fix: "millrace jobs plan says so again, and when it is right", err: refused}
+	if errors.Is(refused, client.ErrForbidden) {
+		f.exit = exitRefused
+	}
+	for _, p := range refused.Problems {
+		f.what += "\n- " + p.Error()
+	}
+	return f
 }
 
 func clientFault(err error) *fault {

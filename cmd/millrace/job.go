@@ -20,9 +20,11 @@ type jobFlags struct {
 	instanceID     string
 }
 
+const allResults = "click_counts,click_counts_per_minute,page_counts,click_alerts"
+
 func (f *jobFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.results, "results", "click_counts,click_counts_per_minute,page_counts,click_alerts", "which results the click job computes")
+	flags.StringVar(&f.results, "results", allResults, "which results the click job computes")
 	flags.BoolVar(&f.keyed, "keyed", false, "events carry their user as key: no hop to bring a user's clicks together")
 	flags.DurationVar(&f.commitInterval, "commit-interval", 100*time.Millisecond, "how long a counted click waits at most until everybody sees it")
 	flags.StringVar(&f.instanceID, "instance-id", "", "name of this instance: a restart under the same name within ten seconds moves nothing")
@@ -66,6 +68,7 @@ func (n *node) startJob(registry *prometheus.Registry) (*runningJob, error) {
 		Dir:            filepath.Join(n.settings.dataDir, ".jobs", clicks.JobName),
 		InstanceID:     n.instanceID(),
 		Endpoint:       n.http.said(),
+		Version:        version,
 		CommitInterval: settings.commitInterval,
 		MemoryBytes:    n.settings.memoryBytes,
 		Registerer:     registry,

@@ -201,6 +201,7 @@ func (n *node) listenHTTP(ctx context.Context) ([]net.Listener, error) {
 func (n *node) startWeb(listeners []net.Listener, job *runningJob, registry *prometheus.Registry) {
 	server := web.New(web.Options{
 		Results:      results{job},
+		Jobs:         clusterJobs{n.client},
 		Source:       n.source(),
 		KafkaAddr:    n.kafkaText(),
 		DemoRunning:  n.settings.demoRate > 0,

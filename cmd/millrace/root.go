@@ -47,7 +47,7 @@ func (a *app) rootCommand() *cobra.Command {
 	addTo(root, "server", a.serveCommand(), a.runCommand(), a.demoCommand())
 	addTo(root, "data", a.produceCommand(), a.consumeCommand(), a.importCommand())
 	addTo(root, "results", a.queryCommand(), a.verifyCommand())
-	addTo(root, "admin", a.topicsCommand(), a.groupsCommand(), a.txnCommand(), a.usersCommand(), a.aclsCommand())
+	addTo(root, "admin", a.topicsCommand(), a.groupsCommand(), a.jobsCommand(), a.txnCommand(), a.usersCommand(), a.aclsCommand())
 	root.AddCommand(a.initCommand(), a.versionCommand())
 	return root
 }

@@ -3,12 +3,14 @@ package client
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/record"
 )
@@ -37,6 +39,7 @@ type Member struct {
 	InstanceID string // of a static member
 	ClientID   string
 	Host       string
+	Job        *Peer // what an instance of a Millrace job says of itself; nil for others
 	Assigned   []record.TopicPartition
 }
 
@@ -47,6 +50,7 @@ type GroupOffset struct {
 	Start     record.Offset // the log's first offset
 	End       record.Offset // the log's high watermark
 	Member    string        // client id of the member that reads it; empty if none
+	Note      []byte        // what a job committed along with the offset, see Position
 }
 
 // Lag is the number of records behind Committed; without a commit, all of them.
@@ -112,6 +116,7 @@ func groupOf(l kadm.DescribedGroupLag) Group {
 		if lag.Member != nil {
 			o.Member = lag.Member.ClientID
 		}
+		o.Note, _ = base64.StdEncoding.DecodeString(lag.Commit.Metadata) // another tool's note is none of ours
 		g.Offsets = append(g.Offsets, o)
 	}
 	return g
@@ -131,6 +136,9 @@ func memberOf(m kadm.DescribedGroupMember) Member {
 		}
 	}
 	slices.SortFunc(member.Assigned, compareTopicPartitions)
+	if joined, ok := m.Join.AsConsumer(); ok {
+		member.Job = peerOf(joined.UserData)
+	}
 	return member
 }
 
@@ -275,6 +283,34 @@ func (a *Admin) ResetOffsets(ctx context.Context, group string, moves []Move) er
 		offsets.AddOffset(string(m.Topic), int32(m.Partition), int64(m.To), -1)
 	}
 	return a.wrap("reset offsets of "+group, a.client.CommitAllOffsets(ctx, group, offsets), "")
+}
+
+// RemoveMembers takes members out of a group that are gone without having said
+// so, as static members do for as long as their session lasts. One that runs
+// joins again.
+func (a *Admin) RemoveMembers(ctx context.Context, group string, members []Member) error {
+	request := kmsg.NewPtrLeaveGroupRequest()
+	request.Group = group
+	for _, m := range members {
+		leaving := kmsg.NewLeaveGroupRequestMember()
+		if leaving.MemberID = m.ID; m.InstanceID != "" {
+			leaving.MemberID, leaving.InstanceID = "", &m.InstanceID
+		}
+		request.Members = append(request.Members, leaving)
+	}
+	answer, err := request.RequestWith(ctx, a.raw)
+	if err == nil {
+		err = kerr.ErrorForCode(answer.ErrorCode)
+	}
+	if err != nil {
+		return a.wrap("remove members of group "+group, err, "")
+	}
+	for _, m := range answer.Members {
+		if err := kerr.ErrorForCode(m.ErrorCode); err != nil && !isAny(err, kerr.UnknownMemberID) {
+			return a.wrap("remove members of group "+group, err, "")
+		}
+	}
+	return nil
 }
 
 // DeleteGroup removes a group and its offsets. [ErrGroupInUse] while it has

@@ -28,6 +28,8 @@ type SessionConfig struct {
 	// Endpoint is an address that other instances learn with the assignment,
 	// so that queries can be routed; may be empty.
 	Endpoint string
+	// Version is that of the program, for people who look at the group; may be empty.
+	Version string
 	// Groups are sets of topics whose partitions of equal number stay together
 	// on one instance. Each topic is in exactly one.
 	Groups [][]record.Topic

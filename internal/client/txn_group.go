@@ -17,6 +17,7 @@ import (
 type Peer struct {
 	TransactionalID string                              `json:"id"`
 	Endpoint        string                              `json:"endpoint,omitempty"`
+	Version         string                              `json:"version,omitempty"` // of the program
 	Partitions      map[record.Topic][]record.Partition `json:"partitions,omitempty"`
 }
 
@@ -48,14 +49,27 @@ type groupNote struct {
 	Gone    []string `json:"gone,omitempty"`
 }
 
+// peerOf reads the note of a member of any group: nil when it is none of ours.
+func peerOf(userData []byte) *Peer {
+	var note memberNote
+	if err := json.Unmarshal(userData, &note); err != nil || note.Self.TransactionalID == "" {
+		return nil
+	}
+	return &note.Self
+}
+
+// JobProtocol is the name of the protocol by which the instances of a job share
+// its partitions: the mark of a job among the groups of a cluster.
+const JobProtocol = "millrace-1"
+
 // ProtocolName and IsCooperative are of kgo.GroupBalancer, as the next three.
-func (b *balancer) ProtocolName() string { return "millrace-1" }
+func (b *balancer) ProtocolName() string { return JobProtocol }
 func (b *balancer) IsCooperative() bool  { return true }
 
 func (b *balancer) JoinGroupMetadata(topics []string, current map[string][]int32, generation int32) []byte {
 	b.owned(current)
 	b.mu.Lock()
-	note := memberNote{Self: Peer{TransactionalID: b.session.TransactionalID, Endpoint: b.session.Endpoint}}
+	note := memberNote{Self: Peer{TransactionalID: b.session.TransactionalID, Endpoint: b.session.Endpoint, Version: b.session.Version}}
 	for _, p := range b.known {
 		note.Known = append(note.Known, p.TransactionalID)
 	}

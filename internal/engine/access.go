@@ -117,6 +117,7 @@ func (c *cluster) problems(plan *topology.Plan, transactionTimeout time.Duration
 			problems = append(problems, p)
 		}
 	}
+	problems = append(problems, c.policies(plan)...)
 	if c.group != nil {
 		problems = append(problems, &Problem{err: c.group,
 			What: fmt.Sprintf("this user may not be in the consumer group %q", plan.App),
@@ -167,6 +168,32 @@ func (c *cluster) topicProblem(t record.Topic, needs []client.Right) error {
 	return &Problem{err: client.ErrForbidden,
 		What: fmt.Sprintf("this user may not %s topic %q", strings.Join(missing, " and "), string(t)),
 		Fix:  fmt.Sprintf("millrace acls add --allow USER --operation %s --topic %s", strings.Join(missing, " --operation "), string(t))}
+}
+
+// policies are topics of the job from which the brokers would delete what it
+// still needs: somebody else has made them.
+func (c *cluster) policies(plan *topology.Plan) (problems []error) {
+	wrong := func(t record.Topic, what, want string) {
+		problems = append(problems, &Problem{
+			What: fmt.Sprintf("topic %q has cleanup.policy=%s: %s", string(t), c.settings[t]["cleanup.policy"], what),
+			Fix:  fmt.Sprintf("millrace topics alter %s --set cleanup.policy=%s --yes", string(t), want)})
+	}
+	for _, sub := range plan.Subs {
+		for _, s := range sub.Sources {
+			if s.Repartition() && strings.Contains(c.settings[s.Topic]["cleanup.policy"], "compact") {
+				wrong(s.Topic, "records on their way would be lost", "delete")
+			}
+		}
+		for _, s := range sub.Stores {
+			policy := c.settings[s.Changelog]["cleanup.policy"]
+			switch windowed := !s.Window.IsZero(); {
+			case policy == "":
+			case !strings.Contains(policy, "compact"), !windowed && strings.Contains(policy, "delete"):
+				wrong(s.Changelog, "state would be lost with the records that are deleted for their age", "compact")
+			}
+		}
+	}
+	return problems
 }
 
 // withReplicas adds that a topic can never have the replicas that it asks for.

@@ -121,7 +121,11 @@ func TestPreflightSaysWhichRightIsMissing(t *testing.T) {
 			admin, user := mustAdmin(t, s.admin), mustAdmin(t, s.user)
 			create := func(topics ...record.Topic) {
 				for _, topic := range topics {
-					if err := admin.CreateTopic(ctx, client.TopicSpec{Name: topic, Partitions: 2, Replicas: 1}); err != nil {
+					spec := client.TopicSpec{Name: topic, Partitions: 2, Replicas: 1}
+					if strings.HasSuffix(string(topic), changelogEnding) {
+						spec.Settings = tableSettings(0, false)
+					}
+					if err := admin.CreateTopic(ctx, spec); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -254,6 +258,8 @@ func TestReplicasThatCanNeverBe(t *testing.T) {
 		"transactions":        {func(c *cluster) { c.topics[transactionsTopic] = one }, "so no transaction can commit"},
 		"offsets":             {func(c *cluster) { c.topics[offsetsTopic] = one }, "so no group can commit an offset"},
 		"settings are secret": {func(c *cluster) { c.topics["out"] = one; delete(c.settings, "out") }, ""},
+		"changelog of age":    {func(c *cluster) { c.settings["app-c-changelog"]["cleanup.policy"] = "compact,delete" }, `"app-c-changelog" has cleanup.policy=compact,delete: state would be lost`},
+		"compacted hop":       {func(c *cluster) { c.settings["app-c-repartition"]["cleanup.policy"] = "compact" }, "records on their way would be lost"},
 		"no transactions yet": {func(c *cluster) {
 			delete(c.topics, transactionsTopic)
 			c.whole.Brokers, c.whole.Settings["transaction.state.log.replication.factor"] = 1, "3"

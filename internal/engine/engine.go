@@ -171,6 +171,7 @@ func (e *Engine) sessionConfig(db *store.DB, l *layout) client.SessionConfig {
 		TransactionalID:    e.transactionalID(db),
 		InstanceID:         e.options.InstanceID,
 		Endpoint:           e.options.Endpoint,
+		Version:            e.options.Version,
 		Groups:             topicsOf(l.groups),
 		TransactionTimeout: e.options.TransactionTimeout,
 		SessionTimeout:     e.options.SessionTimeout,

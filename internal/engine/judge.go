@@ -83,7 +83,7 @@ type ChangelogError struct {
 }
 
 func (e *ChangelogError) Error() string {
-	return fmt.Sprintf("state %q, changelog %s: %s. Nothing was changed; to give the state up and count anew, reset the job",
+	return fmt.Sprintf("state %q, changelog %s: %s. Nothing was changed; to give the state up and count anew, reset the job (millrace jobs reset)",
 		e.Store, e.TopicPartition, e.Detail)
 }
 
@@ -103,7 +103,7 @@ type MismatchError struct {
 
 func (e *MismatchError) Error() string {
 	return fmt.Sprintf("state %q reflects %s up to offset %s, but the group has committed offset %s: the task does not run. "+
-		"If the state is new in this job, or its name has changed, or offsets were set by hand, reset the job",
+		"If the state is new in this job, or its name has changed, or offsets were set by hand, reset the job (millrace jobs reset)",
 		e.Store, e.Input, offsetText(e.State), offsetText(e.Committed))
 }
 
@@ -119,15 +119,18 @@ func offsetText(o record.Offset) string {
 type RecreatedError struct{ Topic record.Topic }
 
 func (e *RecreatedError) Error() string {
-	return fmt.Sprintf("topic %q was deleted and created anew since its records were counted: reset the job to count the new one", string(e.Topic))
+	return fmt.Sprintf("topic %q was deleted and created anew since its records were counted: reset the job to count the new one (millrace jobs reset)", string(e.Topic))
 }
 
 // ChangedError says that a store was written by another form of the job.
-type ChangedError struct{ Store string }
+type ChangedError struct {
+	Store    string
+	Was, Now string // what its entries are
+}
 
 func (e *ChangedError) Error() string {
-	return fmt.Sprintf("state %q was written with other types or another window than the job has now: "+
-		"give the changed operator a new name, or reset the job", e.Store)
+	return fmt.Sprintf("state %q was written with other types or another window than the job has now (it has %s, the job %s): "+
+		"give the changed operator a new name, or reset the job (millrace jobs reset)", e.Store, e.Was, e.Now)
 }
 
 // checkState is step 6 of a start: each store reflects exactly what the group
@@ -135,8 +138,8 @@ func (e *ChangedError) Error() string {
 func checkState(s topology.StoreSpec, c *commitRecord, committed map[record.TopicPartition]record.Offset, p record.Partition, ids map[record.Topic][16]byte) error {
 	state := make(map[record.TopicPartition]record.Offset)
 	if c != nil {
-		if c.spec != specOf(s) {
-			return &ChangedError{Store: s.Name}
+		if now := formOf(s); c.spec != now.hash() {
+			return &ChangedError{Store: s.Name, Was: c.form.String(), Now: now.String()}
 		}
 		for _, in := range c.inputs {
 			if id := ids[in.topic]; id != in.topicID {

@@ -29,6 +29,8 @@ type Options struct {
 	InstanceID string
 	// Endpoint is the address under which other instances reach this one's queries.
 	Endpoint string
+	// Version is that of the program, shown with the instance.
+	Version string
 
 	// CommitInterval is the longest that a processed record waits for its commit,
 	// while commits are fast: when each takes longer than a fifth of the interval,

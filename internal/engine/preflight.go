@@ -135,11 +135,17 @@ func (p *planning) stores(sub *topology.Sub, tasks int32, committed map[record.T
 	}
 }
 
-// counted reports whether the group has committed an offset in an input of sub.
+// counted reports whether the group has committed an offset in an input of sub,
+// or in an input of those that send to it.
 func (p *planning) counted(sub *topology.Sub, committed map[record.TopicPartition]record.Offset) (record.TopicPartition, bool) {
 	for _, s := range sub.Sources {
 		for tp, offset := range committed {
 			if tp.Topic == s.Topic && offset > 0 {
+				return tp, true
+			}
+		}
+		if s.Repartition() && s.Upstream != sub.ID {
+			if tp, found := p.counted(&p.plan.Subs[s.Upstream], committed); found {
 				return tp, true
 			}
 		}

@@ -14,7 +14,8 @@ import (
 )
 
 func TestCommitRecordComesBack(t *testing.T) {
-	want := commitRecord{spec: 7, progress: []byte("progress"), inputs: []inputMark{
+	shape := form{store: "s", key: "string", value: "count", size: time.Minute, slide: time.Second}
+	want := commitRecord{form: shape, progress: []byte("progress"), inputs: []inputMark{
 		{topic: "in", topicID: [16]byte{1, 15: 2}, offset: 1 << 40, leaderEpoch: -1},
 		{topic: "other", offset: 0, leaderEpoch: 3},
 	}}
@@ -23,7 +24,7 @@ func TestCommitRecordComesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.spec != 7 || string(got.progress) != "progress" || len(got.inputs) != 2 || got.inputs[0] != want.inputs[0] || got.inputs[1] != want.inputs[1] {
+	if got.form != shape || got.spec != shape.hash() || string(got.progress) != "progress" || len(got.inputs) != 2 || got.inputs[0] != want.inputs[0] || got.inputs[1] != want.inputs[1] {
 		t.Errorf("got %+v", got)
 	}
 	for n := range len(b) - len("progress") {
@@ -31,14 +32,20 @@ func TestCommitRecordComesBack(t *testing.T) {
 			t.Errorf("the first %d bytes are accepted: %v", n, err)
 		}
 	}
-	b[0] = 2
-	if _, err := decodeCommit(b); err == nil || !strings.Contains(err.Error(), "version 2") {
+	b[0] = 3
+	if _, err := decodeCommit(b); err == nil || !strings.Contains(err.Error(), "version 3") {
 		t.Errorf("a newer version: %v", err)
+	}
+	// What the first version wrote for one input "in" at offset 5.
+	old := append([]byte{1, 0, 0, 0, 0, 0, 0, 0, 7, 1, 2, 'i', 'n'}, make([]byte, 16)...)
+	got, err = decodeCommit(append(old, 5, 1, 'p'))
+	if err != nil || got.spec != 7 || got.form != (form{}) || len(got.inputs) != 1 || got.inputs[0].offset != 5 || string(got.progress) != "p" {
+		t.Errorf("version 1: %+v, %v", got, err)
 	}
 }
 
 func FuzzDecodeCommit(f *testing.F) {
-	f.Add((&commitRecord{spec: 1, inputs: []inputMark{{topic: "in", offset: 3}}, progress: []byte("p")}).append(nil))
+	f.Add((&commitRecord{form: form{store: "s"}, inputs: []inputMark{{topic: "in", offset: 3}}, progress: []byte("p")}).append(nil))
 	f.Add([]byte{1, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 15})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := decodeCommit(b)
@@ -150,7 +157,7 @@ func TestStateIsHeldAgainstOffsets(t *testing.T) {
 	in := record.TopicPartition{Topic: "in", Partition: 2}
 	ids := map[record.Topic][16]byte{"in": {5}}
 	at := func(offset record.Offset) *commitRecord {
-		return &commitRecord{spec: specOf(spec), inputs: []inputMark{{topic: "in", topicID: ids["in"], offset: offset}}}
+		return &commitRecord{form: formOf(spec), spec: formOf(spec).hash(), inputs: []inputMark{{topic: "in", topicID: ids["in"], offset: offset}}}
 	}
 	committed := func(offset record.Offset) map[record.TopicPartition]record.Offset {
 		return map[record.TopicPartition]record.Offset{in: offset}

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"time"
 
 	"millrace/internal/topology"
 	"millrace/record"
+	"millrace/window"
 )
 
 // commitRecord is what a task writes into each of its changelogs with every
@@ -16,7 +18,8 @@ import (
 // the committed input offset readable from the changelog alone, so that a start
 // can hold it against the group's.
 type commitRecord struct {
-	spec     uint64 // of the store, see specOf
+	form     form   // of the store's entries; unknown in a record of version 1
+	spec     uint64 // its hash
 	inputs   []inputMark
 	progress []byte // the task's, see topology.Task
 }
@@ -35,15 +38,20 @@ var commitKey = []byte("\xff\x00millrace.commit")
 
 func isCommitKey(key []byte) bool { return bytes.Equal(key, commitKey) }
 
-// An encoded commit record; numbers are uvarints but for the first two fields:
+// An encoded commit record; numbers are uvarints, text has its size before it:
 //
-//	0         1      9
-//	| version | spec | inputs n | n × (topic size, topic, topic id 16, offset, leader epoch+1) | progress…
-const commitVersion = 1
+//	| version 2 | form: store, key, value, window size ns, slide ns | inputs n | n × (topic, topic id 16, offset, leader epoch+1) | progress…
+//
+// Version 1 had the form's hash in eight bytes instead of the form.
+const commitVersion = 2
 
 func (c *commitRecord) append(b []byte) []byte {
 	b = append(b, commitVersion)
-	b = binary.BigEndian.AppendUint64(b, c.spec)
+	for _, text := range []string{c.form.store, c.form.key, c.form.value} {
+		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
+	}
+	b = binary.AppendUvarint(b, uint64(c.form.size))
+	b = binary.AppendUvarint(b, uint64(c.form.slide))
 	b = binary.AppendUvarint(b, uint64(len(c.inputs)))
 	for _, in := range c.inputs {
 		b = binary.AppendUvarint(b, uint64(len(in.topic)))
@@ -58,14 +66,20 @@ func (c *commitRecord) append(b []byte) []byte {
 var errCommitRecord = errors.New("a commit record cannot be read")
 
 func decodeCommit(b []byte) (*commitRecord, error) {
-	if len(b) < 9 {
-		return nil, fmt.Errorf("%w: %d bytes", errCommitRecord, len(b))
+	if len(b) == 0 {
+		return nil, fmt.Errorf("%w: it is empty", errCommitRecord)
 	}
-	if b[0] != commitVersion {
+	c := &commitRecord{}
+	r := reader{b: b[1:]}
+	switch b[0] {
+	case 1:
+		c.spec = binary.BigEndian.Uint64(r.take(8))
+	case commitVersion:
+		c.form = r.form()
+		c.spec = c.form.hash()
+	default:
 		return nil, fmt.Errorf("%w: version %d, this program knows %d: run the newer program", errCommitRecord, b[0], commitVersion)
 	}
-	c := &commitRecord{spec: binary.BigEndian.Uint64(b[1:])}
-	r := reader{b: b[9:]}
 	n := r.uvarint()
 	if n > uint64(len(r.b)) {
 		return nil, fmt.Errorf("%w: %d inputs in %d bytes", errCommitRecord, n, len(r.b))
@@ -111,10 +125,36 @@ func (r *reader) take(n uint64) []byte {
 	return taken
 }
 
-// specOf is a number for everything that the entries of a store depend on.
-// Entries that were written under another one cannot be read on.
-func specOf(s topology.StoreSpec) uint64 {
+// form is everything that the entries of a store depend on. Entries that were
+// written under another one cannot be read on.
+type form struct {
+	store, key, value string
+	size, slide       time.Duration // of the window
+}
+
+func formOf(s topology.StoreSpec) form {
+	return form{s.Name, s.Key, s.Value, s.Window.Size, s.Window.Slide}
+}
+
+func (r *reader) form() form {
+	text := func() string { return string(r.take(r.uvarint())) }
+	return form{text(), text(), text(), time.Duration(r.uvarint()), time.Duration(r.uvarint())}
+}
+
+func (f form) hash() uint64 {
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%s|%s|%s|%d|%d", s.Name, s.Key, s.Value, s.Window.Size, s.Window.Slide)
+	fmt.Fprintf(h, "%s|%s|%s|%d|%d", f.store, f.key, f.value, f.size, f.slide)
 	return h.Sum64()
+}
+
+// String is the form but for the store's name.
+func (f form) String() string {
+	if f == (form{}) {
+		return "a form that is not known"
+	}
+	text := fmt.Sprintf("key %s, value %s", f.key, f.value)
+	if w := (window.Spec{Size: f.size, Slide: f.slide}); !w.IsZero() {
+		text += ", " + w.String()
+	}
+	return text
 }

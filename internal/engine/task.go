@@ -127,7 +127,7 @@ func (t *task) claim(in *input) record.Offset {
 // of is the record for one store.
 func (c *commitRecord) of(spec topology.StoreSpec) *commitRecord {
 	own := *c
-	own.spec = specOf(spec)
+	own.form = formOf(spec)
 	return &own
 }
 

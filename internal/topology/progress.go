@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"millrace/record"
 )
@@ -146,6 +147,38 @@ func (t *task) LoadProgress(b []byte) error {
 		}
 	}
 	return nil
+}
+
+// WatermarkOf is the watermark in the stored progress of any job's task,
+// NoTimestamp when it is unknown or when nothing depends on it.
+func WatermarkOf(progress []byte) (record.Timestamp, error) {
+	d := progressDecoder{b: progress}
+	if v := d.next(1); len(v) != 1 || v[0] != progressVersion {
+		return record.NoTimestamp, fmt.Errorf("%w: version", ErrProgress)
+	}
+	for range d.number() {
+		d.reading()
+	}
+	least := record.Timestamp(math.MaxInt64)
+	gauges := d.number()
+	for range gauges {
+		least = min(least, record.Timestamp(d.varint()))
+	}
+	if d.err != nil || gauges == 0 || least == noMark {
+		return record.NoTimestamp, d.err
+	}
+	return least, nil
+}
+
+// number is how many follow; no more than there are bytes.
+func (d *progressDecoder) number() uint64 {
+	n, width := binary.Uvarint(d.b)
+	if width <= 0 || n > uint64(len(d.b)) {
+		d.fail("cut off")
+		return 0
+	}
+	d.b = d.b[width:]
+	return n
 }
 
 // progressDecoder remembers the first fault.

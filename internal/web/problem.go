@@ -66,7 +66,7 @@ func problemBadLimit(limit string) problem {
 func problemUnknownPath(path string) problem {
 	return newProblem(http.StatusNotFound, "E1304", "no such path",
 		fmt.Sprintf("nothing is served at %q", clip(path)),
-		"try /, /v1/counts, /v1/counts/users?limit=10, /v1/counts/users/{id}, /v1/counts/users/{id}/windows, /v1/counts/pages, /v1/dead-letters, /v1/live, /healthz, /readyz or /metrics")
+		"try /, /v1/counts, /v1/counts/users?limit=10, /v1/counts/users/{id}, /v1/counts/users/{id}/windows, /v1/counts/pages, /v1/dead-letters, /v1/jobs, /v1/jobs/{job}, /v1/live, /healthz, /readyz or /metrics")
 }
 
 func problemMethod(method string) problem {

@@ -22,6 +22,8 @@ import (
 // Options tell a Server what it shows.
 type Options struct {
 	Results Results
+	// Jobs are those of the cluster; nil serves none.
+	Jobs Jobs
 	// Source is where the events come from, for the page: "embedded broker" or
 	// the addresses of a cluster.
 	Source string
@@ -59,6 +61,7 @@ type Server struct {
 	hub     *hub
 	http    *http.Server
 	slots   chan struct{} // one per open connection
+	asking  chan struct{} // holds one question about jobs
 
 	gatherer *gatherer // asks other instances
 }
@@ -72,7 +75,7 @@ func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{options: o, page: loadPage(), slots: make(chan struct{}, MaxConnections), gatherer: newGatherer(o)}
+	s := &Server{options: o, page: loadPage(), slots: make(chan struct{}, MaxConnections), asking: make(chan struct{}, 1), gatherer: newGatherer(o)}
 	s.hub = newHub(o, s.gatherer)
 	s.http = &http.Server{
 		Handler:           s.Handler(),
@@ -100,6 +103,10 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/dead-letters", s.deadLetters)
 	mux.HandleFunc("GET /v1/live", s.live)
 	mux.HandleFunc("GET "+partsPath, s.parts)
+	if s.options.Jobs != nil {
+		mux.HandleFunc("GET /v1/jobs", s.jobs)
+		mux.HandleFunc("GET /v1/jobs/{name}", s.job)
+	}
 	if s.options.Gatherer != nil {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(s.options.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	}
