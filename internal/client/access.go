@@ -90,10 +90,8 @@ func accessOf(t kmsg.MetadataResponseTopic) TopicAccess {
 
 // ClusterAccess is what a job needs to know of the cluster as a whole.
 type ClusterAccess struct {
-	Brokers int // alive; 0 when the cluster does not say
-	// Unrestricted clients have every right on the cluster itself: there are no
-	// ACLs, or this is a super user.
-	Unrestricted bool
+	Brokers int  // alive; 0 when the cluster does not say
+	ACLs    bool // may restrict this client
 	// Settings are those of one broker; nil when this client may not see them.
 	Settings map[string]string
 }
@@ -102,7 +100,6 @@ type ClusterAccess struct {
 func (a *Admin) ClusterAccess(ctx context.Context) (ClusterAccess, error) {
 	var access ClusterAccess
 	request := kmsg.NewPtrDescribeClusterRequest()
-	request.IncludeClusterAuthorizedOperations = true
 	answer, err := request.RequestWith(ctx, a.raw)
 	if err == nil {
 		err = kerr.ErrorForCode(answer.ErrorCode)
@@ -111,12 +108,12 @@ func (a *Admin) ClusterAccess(ctx context.Context) (ClusterAccess, error) {
 		if errors.Is(translate(err, nil), ErrUnreachable) || ctx.Err() != nil {
 			return access, a.wrap("describe the cluster", err, "")
 		}
-		return access, nil // Kafka before 2.8
+		return ClusterAccess{ACLs: true}, nil // Kafka before 2.8
 	}
 	access.Brokers = len(answer.Brokers)
-	const everything = 1<<kmsg.ACLOperationClusterAction | 1<<kmsg.ACLOperationAlter | 1<<kmsg.ACLOperationCreate
-	ops := answer.ClusterAuthorizedOperations
-	access.Unrestricted = ops != notSaid && ops&everything == everything
+	entries, err := a.ACLs(ctx, ACL{})
+	none := err == nil && len(entries) == 0 // and who may see that may do everything
+	access.ACLs = !none && !isAny(err, kerr.SecurityDisabled)
 	for _, b := range answer.Brokers {
 		described, err := a.client.DescribeBrokerConfigs(ctx, b.NodeID)
 		if err == nil && len(described) == 1 && described[0].Err == nil {

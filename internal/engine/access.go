@@ -63,7 +63,7 @@ func look(ctx context.Context, admin *client.Admin, plan *topology.Plan, transac
 			c.refused[t] = err
 		}
 	}
-	if !c.whole.Unrestricted {
+	if c.whole.ACLs {
 		c.group = admin.MayJoin(ctx, plan.App)
 		c.producer = admin.MayTransact(ctx, transactionalID)
 		c.others = admin.MayTransact(ctx, plan.App+"-other")

@@ -236,7 +236,7 @@ func TestReplicasThatCanNeverBe(t *testing.T) {
 	plan := hopPlan()
 	all := func(change func(*cluster)) *cluster {
 		c := &cluster{
-			whole:    client.ClusterAccess{Brokers: 3, Unrestricted: true, Settings: map[string]string{}},
+			whole:    client.ClusterAccess{Brokers: 3, Settings: map[string]string{}},
 			topics:   map[record.Topic]client.TopicAccess{},
 			settings: map[record.Topic]map[string]string{},
 		}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,31 +51,33 @@ func (r *Review) Compatible() bool {
 // of the job.
 func ReviewPlan(ctx context.Context, o Options) (*Review, error) {
 	o = o.withDefaults()
-	job, err := FindJob(ctx, o.Client, o.Plan.App)
-	if _, none := errors.AsType[*NoJobError](err); err != nil && !none {
-		return nil, err
-	}
 	admin, err := client.NewAdmin(o.Client)
 	if err != nil {
 		return nil, err
 	}
 	defer admin.Close()
+	if err := admin.Check(ctx); err != nil {
+		return nil, err
+	}
 	facts, err := admin.Facts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	committed, err := admin.GroupOffsets(ctx, o.Plan.App)
-	if err != nil && !errors.Is(err, client.ErrForbidden) { // the look will tell
-		return nil, err
-	}
-	create, _ := preflight(&o.Plan, facts, committed)
-	name := o.InstanceID
-	if name == "" {
-		name = "instance"
-	}
-	c, err := look(ctx, admin, &o.Plan, o.Plan.App+"-"+name, create)
+	create, _ := preflight(&o.Plan, facts, nil)
+	c, err := look(ctx, admin, &o.Plan, o.Plan.App+"-"+cmp.Or(o.InstanceID, "instance"), create)
 	if err != nil {
 		return nil, err
+	}
+	job, err := FindJob(ctx, o.Client, o.Plan.App)
+	if _, none := errors.AsType[*NoJobError](err); none {
+		err = nil
+	}
+	var committed map[record.TopicPartition]record.Offset
+	if err == nil && job != nil {
+		committed, err = admin.GroupOffsets(ctx, o.Plan.App)
+	}
+	if err != nil && len(c.problems(&o.Plan, o.TransactionTimeout)) == 0 {
+		return nil, err // else the problems are why it cannot be asked
 	}
 	r := &Review{App: o.Plan.App, Job: job}
 	if r.TransactionVersion, err = admin.TransactionVersion(ctx); err != nil {
@@ -87,7 +90,7 @@ func ReviewPlan(ctx context.Context, o Options) (*Review, error) {
 // hold is the comparison; it asks nobody.
 func (r *Review) hold(o *Options, facts map[record.Topic]client.TopicFacts, committed map[record.TopicPartition]record.Offset, c *cluster) {
 	r.Fingerprint = fingerprint(formsOf(&o.Plan))
-	for _, p := range r.structure(&o.Plan, facts, committed, int32(number(c.whole.Settings, "num.partitions"))) {
+	for _, p := range r.structure(&o.Plan, facts, committed, c) {
 		r.add(Incompatible, p)
 	}
 	for _, p := range c.problems(&o.Plan, o.TransactionTimeout) {
@@ -122,8 +125,9 @@ func formsOf(plan *topology.Plan) (forms []form) {
 
 // structure plays the start's preflight: what it would make is taken for made,
 // until nothing is missing.
-func (r *Review) structure(plan *topology.Plan, facts map[record.Topic]client.TopicFacts, committed map[record.TopicPartition]record.Offset, partitions int32) []error {
+func (r *Review) structure(plan *topology.Plan, facts map[record.Topic]client.TopicFacts, committed map[record.TopicPartition]record.Offset, c *cluster) []error {
 	facts = maps.Clone(facts)
+	partitions := int32(number(c.whole.Settings, "num.partitions"))
 	for {
 		create, problems := preflight(plan, facts, committed)
 		for _, t := range create {
@@ -135,7 +139,9 @@ func (r *Review) structure(plan *topology.Plan, facts map[record.Topic]client.To
 				detail += ", cleanup.policy=" + policy
 			}
 			facts[t.Name] = client.TopicFacts{Partitions: made}
-			r.Changes = append(r.Changes, Change{Kind: Create, What: "topic " + string(t.Name), Detail: detail})
+			if !c.topics[t.Name].Hidden {
+				r.Changes = append(r.Changes, Change{Kind: Create, What: "topic " + string(t.Name), Detail: detail})
+			}
 		}
 		if len(create) == 0 || len(problems) > 0 {
 			return problems
