@@ -19,6 +19,7 @@ var withoutExample = map[string]string{
 	"millrace.StateDir":         "a directory; docs/state.md",
 	"millrace.Metrics":          "takes a registerer as everything else does",
 	"millrace.Flags":            "examples/wordcount is its example",
+	"millrace.App.Main":         "ends the process; examples/clickcount is its example",
 	"millrace.Embedded":         "App.Run is its example",
 	"millrace.Listen":           "App.Run is its example",
 	"millrace.CommitInterval":   "App.Run is its example",

@@ -139,6 +139,7 @@ func (in *instance) abandon(ctx context.Context, why error) error {
 // changelog brings what was committed.
 func (in *instance) resolve(ctx context.Context, why error) error {
 	in.engine.metrics.aborts.Inc()
+	in.limits = in.limits.refused()
 	in.options.Logger.Info("a transaction was not committed: its outcome is asked for", "job", in.options.Plan.App, "err", why)
 	in.options.faults.reach(beforeSettle)
 	if err := in.waiting(func() error { return in.session.Settle(ctx) }); err != nil {

@@ -100,3 +100,11 @@ func (l limits) adapt(o Options, took time.Duration) limits {
 	l.quick = min(max(o.CommitInterval/quickShare, usual), l.interval)
 	return l
 }
+
+// refused sets the interval after a transaction that was not committed. While the
+// group rebalances none will be, however often the same records are tried again;
+// so each try waits twice as long, up to the interval, until one is committed.
+func (l limits) refused() limits {
+	l.quick = min(2*l.quick, l.interval)
+	return l
+}

@@ -112,6 +112,20 @@ func TestIntervalAdaptsToSlowCommits(t *testing.T) {
 
 // TestPlanRestore is rules 10 and 11 of a restore, and what a copy from another
 // cluster or a lost changelog looks like.
+func TestRefusedTransactionsWaitLonger(t *testing.T) {
+	const ms = time.Millisecond
+	o := Options{CommitInterval: 100 * ms, TransactionTimeout: 10 * time.Second}
+	l := o.limits()
+	for _, want := range []time.Duration{10 * ms, 20 * ms, 40 * ms, 80 * ms, 100 * ms, 100 * ms} {
+		if l = l.refused(); l.quick != want || l.interval != 100*ms {
+			t.Errorf("after one more the intervals are %v and %v, want %v", l.interval, l.quick, want)
+		}
+	}
+	if l = l.adapt(o, ms); l.quick != 5*ms {
+		t.Errorf("after a commit it is %v", l.quick)
+	}
+}
+
 func TestPlanRestore(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	id, other := [16]byte{1}, [16]byte{2}
