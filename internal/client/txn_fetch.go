@@ -51,6 +51,7 @@ type feed struct {
 	halted  bool // by a fault, until seek
 	asked   bool // a request for it is on its way
 
+	from     record.Offset // the last seek's
 	at       record.Offset // behind what was taken; -1: seek has not been called
 	next     record.Offset // to be fetched next
 	epoch    int32         // leader epoch of the record before next; -1: not known
@@ -120,7 +121,7 @@ func (f *fetcher) assign(partitions []record.TopicPartition) {
 	defer f.mu.Unlock()
 	for _, tp := range partitions {
 		f.drop(tp)
-		p := &feed{TopicPartition: tp, at: -1, next: -1, epoch: -1, leader: -1, leaderEpoch: -1}
+		p := &feed{TopicPartition: tp, from: -1, at: -1, next: -1, epoch: -1, leader: -1, leaderEpoch: -1}
 		f.feeds[tp] = p
 		f.order = append(f.order, p)
 	}
@@ -153,13 +154,14 @@ func (f *fetcher) retain(owned []record.TopicPartition) (gone []record.TopicPart
 	return gone
 }
 
-// stands reports whether positions are exactly where the session has read to, in
-// partitions that it has had all the time since they were read.
+// stands reports whether positions are of what the session has read since the
+// last seek, in partitions that it has had all the time. They may lie behind what
+// was taken: a task may hold records back.
 func (f *fetcher) stands(positions map[record.TopicPartition]Position) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for tp, position := range positions {
-		if p := f.feeds[tp]; p == nil || p.at != position.Offset {
+		if p := f.feeds[tp]; p == nil || position.Offset < p.from || position.Offset > p.at {
 			return fmt.Errorf("%s: %w", tp, errNotOwned)
 		}
 	}
@@ -226,7 +228,7 @@ func (f *fetcher) seek(positions map[record.TopicPartition]Position) {
 			f.leaders[p.leader].giveUp()
 		}
 		f.forget(p)
-		p.at, p.next, p.epoch = position.Offset, position.Offset, position.LeaderEpoch
+		p.from, p.at, p.next, p.epoch = position.Offset, position.Offset, position.Offset, position.LeaderEpoch
 		p.unproven, p.halted = p.epoch >= 0, false
 		p.failures, p.missing, p.after = 0, 0, time.Time{}
 	}
