@@ -326,7 +326,11 @@ func (w *world) evictAll() {
 	if w.cluster == nil {
 		return
 	}
-	for _, m := range w.cluster.GroupInfo(w.plan.App).Members {
+	group := w.cluster.GroupInfo(w.plan.App)
+	if group == nil {
+		return // nobody has joined yet
+	}
+	for _, m := range group.Members {
 		leave := kmsg.NewPtrLeaveGroupRequest()
 		leave.Group = w.plan.App
 		gone := kmsg.NewLeaveGroupRequestMember()
