@@ -71,7 +71,9 @@ func TestSyncsAreShared(t *testing.T) {
 		if n := syncs() - before; n > 2 {
 			t.Errorf("%d syncs", n)
 		}
-		if took := time.Since(began); took > 2*time.Millisecond {
+		// Two syncs, and at most as long as one of them between them, for those who
+		// may come back: see gathering.
+		if took := time.Since(began); took > 3*time.Millisecond {
 			t.Errorf("64 appends took %v", took)
 		}
 	})
