@@ -45,13 +45,8 @@ type TopicAccess struct {
 
 // TopicAccess tells for each topic, internal ones too, what this client may do.
 func (a *Admin) TopicAccess(ctx context.Context, topics ...record.Topic) (map[record.Topic]TopicAccess, error) {
-	request := kmsg.NewPtrMetadataRequest()
+	request := askFor(topics)
 	request.AllowAutoTopicCreation, request.IncludeTopicAuthorizedOperations = false, true
-	for _, t := range topics {
-		topic := kmsg.NewMetadataRequestTopic()
-		topic.Topic = kmsg.StringPtr(string(t))
-		request.Topics = append(request.Topics, topic)
-	}
 	answer, err := request.RequestWith(ctx, a.raw)
 	if err != nil {
 		return nil, a.wrap("ask for rights on topics", err, "")

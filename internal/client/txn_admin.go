@@ -25,13 +25,7 @@ type TopicFacts struct {
 // Those that do not exist are not among the answer. It asks the brokers each
 // time: what was just created is seen.
 func (a *Admin) Facts(ctx context.Context, topics ...record.Topic) (map[record.Topic]TopicFacts, error) {
-	request := kmsg.NewPtrMetadataRequest()
-	for _, t := range topics {
-		topic := kmsg.NewMetadataRequestTopic()
-		topic.Topic = kmsg.StringPtr(string(t))
-		request.Topics = append(request.Topics, topic)
-	}
-	answer, err := request.RequestWith(ctx, a.raw)
+	answer, err := askFor(topics).RequestWith(ctx, a.raw)
 	if err != nil {
 		return nil, a.wrap("describe topics", err, "")
 	}
@@ -56,6 +50,17 @@ func (a *Admin) Facts(ctx context.Context, topics ...record.Topic) (map[record.T
 	return all, nil
 }
 
+// askFor asks for the metadata of topics; without a name, of all.
+func askFor(topics []record.Topic) *kmsg.MetadataRequest {
+	request := kmsg.NewPtrMetadataRequest()
+	for _, t := range topics {
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = kmsg.StringPtr(string(t))
+		request.Topics = append(request.Topics, topic)
+	}
+	return request
+}
+
 // Span is the part of a partition's log that a read_committed reader can see.
 type Span struct {
 	Start  record.Offset
@@ -64,10 +69,7 @@ type Span struct {
 
 // Spans are those of every partition of topics.
 func (a *Admin) Spans(ctx context.Context, topics ...record.Topic) (map[record.TopicPartition]Span, error) {
-	names := make([]string, len(topics))
-	for i, t := range topics {
-		names[i] = string(t)
-	}
+	names := topicNames(topics)
 	starts, err := a.client.ListStartOffsets(ctx, names...)
 	if err != nil {
 		return nil, a.wrap("list start offsets", err, "")
@@ -98,16 +100,15 @@ func (a *Admin) Spans(ctx context.Context, topics ...record.Topic) (map[record.T
 // a transaction may be open, or until ctx ends.
 func (a *Admin) Decided(ctx context.Context, partitions []record.TopicPartition) (map[record.TopicPartition]Span, error) {
 	var topics []record.Topic
-	var names []string
 	for _, tp := range partitions {
 		if !slices.Contains(topics, tp.Topic) {
-			topics, names = append(topics, tp.Topic), append(names, string(tp.Topic))
+			topics = append(topics, tp.Topic)
 		}
 	}
 	if len(topics) == 0 {
 		return nil, nil // asked for no topics, a broker answers for all
 	}
-	ends, err := a.client.ListEndOffsets(ctx, names...)
+	ends, err := a.client.ListEndOffsets(ctx, topicNames(topics)...)
 	if err != nil {
 		return nil, a.wrap("list end offsets", err, "")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -305,21 +306,12 @@ func (in *instance) faulty(err error) error {
 			continue
 		}
 		for key, u := range in.units {
-			if topics := in.layout.groups[key.group].topics; contains(topics, tp.Topic) && (tp.Partition < 0 || key.p == tp.Partition) && u.phase != failedPhase {
+			if topics := in.layout.groups[key.group].topics; slices.Contains(topics, tp.Topic) && (tp.Partition < 0 || key.p == tp.Partition) && u.phase != failedPhase {
 				in.fail(u, err)
 			}
 		}
 	}
 	return errors.Join(rest...)
-}
-
-func contains(topics []record.Topic, topic record.Topic) bool {
-	for _, t := range topics {
-		if t == topic {
-			return true
-		}
-	}
-	return false
 }
 
 func flatten(err error) []error {

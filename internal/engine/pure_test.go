@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -257,7 +258,7 @@ func TestSubTopologiesThatShareATopicStayTogether(t *testing.T) {
 		t.Fatalf("got %d groups: %+v", len(groups), groups)
 	}
 	for _, g := range groups {
-		if contains(g.topics, "a") != contains(g.topics, "c") || contains(g.topics, "a") == contains(g.topics, "b") {
+		if slices.Contains(g.topics, "a") != slices.Contains(g.topics, "c") || slices.Contains(g.topics, "a") == slices.Contains(g.topics, "b") {
 			t.Errorf("topics %v are together", g.topics)
 		}
 	}
