@@ -139,6 +139,7 @@ func (e *Engine) session(ctx context.Context, db *store.DB) error {
 	in := &instance{
 		engine: e, options: &e.options, session: session, reader: reader, admin: admin, db: db, layout: layout, transactionalID: config.TransactionalID,
 		units:   make(map[unitKey]*unit),
+		turns:   make(map[unitKey]turn),
 		inputs:  make(map[record.TopicPartition][]*subscriber),
 		limits:  e.options.limits(),
 		started: make(chan startResult, 64),

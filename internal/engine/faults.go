@@ -15,6 +15,7 @@ type faults struct {
 	flushOpen       bool // open values reach the disk (KAFKA-20685)
 	restoreOneShort bool // a restore stops one record early
 	noFence         bool // those that are gone from the group are not fenced
+	noTurns         bool // a start does not wait until an earlier one of its unit has let go
 	readEndFirst    bool // the end of the changelog is asked for before the offsets, whatever is open there
 }
 

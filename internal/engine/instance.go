@@ -28,6 +28,7 @@ type instance struct {
 	transactionalID string // this instance's
 
 	units  map[unitKey]*unit
+	turns  map[unitKey]turn                        // of each unit's last start
 	inputs map[record.TopicPartition][]*subscriber // of running tasks
 	limits limits
 	open   opened
@@ -56,6 +57,7 @@ type unit struct {
 	tasks  []*task         // when running
 	ctx    context.Context // of its restore
 	cancel context.CancelFunc
+	turn   turn  // of its start
 	err    error // when failed
 	done   atomic.Int64
 	total  atomic.Int64

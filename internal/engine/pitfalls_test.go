@@ -235,6 +235,46 @@ func TestEndOfTransactionArrivesTwice(t *testing.T) {
 	})
 }
 
+// A restore that has stalled when its partition was given away writes on when the
+// partition is back: its entries are old, and must not land on the new ones.
+func TestStalledRestoreDoesNotWriteOverItsSuccessor(t *testing.T) {
+	for _, planted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("planted=%v", planted), func(t *testing.T) {
+			inWorld(t, keyedPlan("app"), 1, func(w *world) {
+				w.planted = func(f *faults) { f.noTurns = planted }
+				a := w.node("a").start()
+				w.feed(30)
+				w.mustCatchUp()
+				if err := a.leave(); err != nil {
+					t.Fatal(err)
+				}
+				<-a.ended
+				a.disk = vfs.NewCrashableMem() // the disk is lost
+				stalled, goOn := make(chan struct{}), make(chan struct{})
+				a.at(once(duringRestore, func() {
+					close(stalled)
+					<-goOn
+				}))
+				a.start()
+				<-stalled
+				w.evictAll() // it joins again, and gets the partition once more
+				w.feed(10)
+				time.Sleep(20 * time.Second)
+				if ran := w.behind() == nil; ran != planted {
+					t.Errorf("the second start has not waited: %v", ran)
+				}
+				close(goOn)
+				w.mustCatchUp()
+				w.mustBeRight()
+				w.stopAll()
+				if wrong := w.checkDisks(); (len(wrong) > 0) != planted {
+					t.Errorf("on the disk: %q", wrong)
+				}
+			})
+		})
+	}
+}
+
 // A changelog that ends in markers and aborted records is restored to its end,
 // from nothing.
 func TestRestoreEndsBehindMarkersAndAbortedRecords(t *testing.T) {

@@ -67,6 +67,9 @@ type restorer struct {
 const restoreBatchBytes = 1 << 20
 
 func (r *restorer) take(c *client.Columns) error {
+	if err := r.unit.ctx.Err(); err != nil {
+		return err // it was given away
+	}
 	if r.batch == nil {
 		r.batch = r.starter.in.db.NewFlush()
 	}
@@ -87,7 +90,7 @@ func (r *restorer) take(c *client.Columns) error {
 	if r.batch.SizeBytes() < restoreBatchBytes && !faults.smallBatches {
 		return nil
 	}
-	defer faults.reach(duringRestore)
+	faults.reach(duringRestore)
 	return r.flush()
 }
 

@@ -164,6 +164,10 @@ type startResult struct {
 func (in *instance) start(ctx context.Context, units []*unit) {
 	for _, u := range units {
 		u.ctx, u.cancel = context.WithCancel(ctx)
+		u.turn = in.turns[u.key].next()
+		if !in.options.faults.noTurns {
+			in.turns[u.key] = u.turn
+		}
 	}
 	in.starters.Go(func() {
 		in.options.faults.reach(beforeRestore)
@@ -171,6 +175,7 @@ func (in *instance) start(ctx context.Context, units []*unit) {
 		if err := s.look(units); err != nil {
 			for _, u := range units {
 				s.tell(startResult{unit: u, err: err})
+				u.turn.end()
 			}
 			return
 		}
@@ -180,6 +185,7 @@ func (in *instance) start(ctx context.Context, units []*unit) {
 			room <- struct{}{}
 			wg.Go(func() {
 				tasks, err := s.unit(u)
+				u.turn.end()
 				s.tell(startResult{u, tasks, err})
 				<-room
 			})
@@ -191,6 +197,31 @@ func (in *instance) start(ctx context.Context, units []*unit) {
 // restoreAtOnce bounds how many units are restored at the same time, and with
 // it the memory for what is fetched.
 const restoreAtOnce = 4
+
+// turn makes the starts of one unit use its place on disk one after the other.
+// One that was given away may still be writing when the unit comes back, and what
+// it writes is older than what its successor, or that one's tasks, have written.
+type turn struct {
+	before <-chan struct{} // closed when the start before this one has let go; nil: there is none
+	over   chan struct{}   // closed when this one has
+}
+
+// next is the turn after t, which may be the zero value.
+func (t turn) next() turn { return turn{t.over, make(chan struct{})} }
+
+// await waits until the disk is free: as long as a restore that is cancelled
+// needs to notice.
+func (t turn) await() {
+	if t.before != nil {
+		<-t.before
+	}
+}
+
+// end lets the next one begin. The start must write nothing any more.
+func (t turn) end() {
+	t.await()
+	close(t.over)
+}
 
 // starter is one start of some units.
 type starter struct {
@@ -268,6 +299,7 @@ func topicNames(partitions []record.TopicPartition) []record.Topic {
 }
 
 func (s *starter) unit(u *unit) ([]*task, error) {
+	u.turn.await()
 	var tasks []*task
 	for _, i := range s.in.layout.groups[u.key.group].subs {
 		sub := &s.in.layout.plan.Subs[i]
