@@ -180,10 +180,14 @@ func (f *fetcher) drop(tp record.TopicPartition) {
 	}
 }
 
-// forget drops what was fetched or asked for and not taken.
+// forget drops what was fetched or asked for and not taken. Columns of which a
+// part is lent out are left to the garbage collector: the group may take a
+// partition away while its records are being processed.
 func (f *fetcher) forget(p *feed) {
 	for _, c := range p.chunks {
-		f.spare.Put(c.columns)
+		if c.taken == 0 {
+			f.spare.Put(c.columns)
+		}
 	}
 	f.ahead -= p.size
 	p.chunks, p.size, p.fault = nil, 0, nil

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -116,6 +117,22 @@ func TestAnswersThatComeTooLate(t *testing.T) {
 				t.Errorf("%d columns, %v, %d bytes ahead", len(columns), faults, f.ahead)
 			}
 		})
+	}
+}
+
+// A partition may be taken away while the first half of a chunk is processed: its
+// columns are not for others then.
+func TestLentColumnsAreNotUsedAgain(t *testing.T) {
+	f, l, p := fed(1 << 20)
+	answer(t, f, l, 5, zero)
+	lent, _ := f.take(nil, 3)
+	f.revoke([]record.TopicPartition{p.TopicPartition})
+	if other, ok := f.spare.Get().(*batch.Columns); ok { // as the next answer of another partition does
+		other.Reset()
+		other.Offsets = append(other.Offsets, 70, 71, 72)
+	}
+	if got := lent[0].Offsets; !slices.Equal(got, []record.Offset{0, 1, 2}) {
+		t.Errorf("the lent offsets have become %v", got)
 	}
 }
 
