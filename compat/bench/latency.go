@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,8 +13,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"millrace/compat/foreign"
-	"millrace/compat/probe"
 	"millrace/compat/target"
 )
 
@@ -96,25 +92,20 @@ func embeddedJob(ctx context.Context, keyed bool) (*counter, error) {
 
 // streamsJob is clients/java/Count.java on a Kafka of its own.
 func streamsJob(ctx context.Context, keyed bool) (*counter, error) {
-	java, classPath, err := foreign.Streams()
-	if err != nil {
-		return nil, err
-	}
 	b, err := target.Start(ctx, target.Options{Kind: target.Kafka})
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "millrace-streams-")
+	w, err := newStreamsWorker(b.Addr, input{keyed: keyed})
 	if err != nil {
 		b.Close()
 		return nil, err
 	}
-	cmd := exec.Command(java, "-Xmx1g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", classPath,
-		"Count", "brokers="+b.Addr, "input="+clicksTopic, "output=counts", "id=bench", "dir="+dir, fmt.Sprint("keyed=", keyed))
-	cmd.SysProcAttr = target.Orphanless()
+	cmd := w.command(context.Background())
 	var said strings.Builder // for one reader, when the process has ended
 	cmd.Stdout, cmd.Stderr = &said, &said
-	if err = errors.Join(createClicks(ctx, b.Addr, "counts"), cmd.Start()); err != nil {
+	if err = errors.Join(createClicks(ctx, b.Addr, streamsOutput), cmd.Start()); err != nil {
+		w.close()
 		b.Close()
 		return nil, err
 	}
@@ -125,25 +116,11 @@ func streamsJob(ctx context.Context, keyed bool) (*counter, error) {
 	stop := func() {
 		end()
 		b.Close()
-		os.RemoveAll(dir)
+		w.close()
 	}
-	return &counter{addr: b.Addr, output: "counts", pids: []int{b.PID(), cmd.Process.Pid}, stop: stop,
+	return &counter{addr: b.Addr, output: streamsOutput, pids: []int{b.PID(), cmd.Process.Pid}, stop: stop,
 		said:  func() string { end(); return said.String() },
 		count: func(r *kgo.Record) (int, error) { return strconv.Atoi(string(r.Value)) }}, nil
-}
-
-func createClicks(ctx context.Context, addr string, more ...string) error {
-	conn, err := probe.Dial(ctx, addr)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	for _, topic := range append(more, clicksTopic) {
-		if err := errors.Join(conn.CreateTopic(topic, 4), conn.AwaitLeaders(topic, 4)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // measure runs one job under an even load.

@@ -83,6 +83,8 @@ var sections = []struct {
 	{"transactions", transactions},
 	{"compaction", compaction},
 	{"counts", counts},
+	{"results", results},
+	{"commits", commits},
 	{"latency", latency},
 	{"connections", connections},
 	{"partitions", partitions},
