@@ -36,9 +36,11 @@ func (in input) user(n int) int { return int(int64(n+1) * 7919 % int64(in.users)
 
 func userName(user int) []byte { return fmt.Appendf(nil, "user_%07d", user) }
 
-// click is the n-th click, of 62 bytes with one page, and of 63 with many.
-func (in input) click(n int) probe.Record {
-	user := in.user(n)
+func (in input) click(n int) probe.Record { return in.clickOf(in.user(n), n) }
+
+// clickOf is a user's click, as the n-th of all: 62 bytes with one page, and 63
+// with many.
+func (in input) clickOf(user, n int) probe.Record {
 	at, page := firstClick, "p"
 	if in.aSecond > 0 {
 		at, page = firstClick+n/in.aSecond, fmt.Sprintf("%02d", n%inputPages)

@@ -42,9 +42,9 @@ const warmEvents = 1_000_000
 // does behind its answers is not the job's.
 const settleCPU = 2 * time.Second
 
-// countWithin bounds one run of a job. One that needs longer is void, and the
+// countWithin bounds one job with all that belongs to it. One that needs longer is void, and the
 // others go on.
-const countWithin = 3 * time.Minute
+const countWithin = 5 * time.Minute
 
 // jobCosts are what the runs of a job took, in events/s, µs per event and
 // commits.
@@ -81,6 +81,8 @@ func counts(ctx context.Context, s settings, t *table) error {
 
 // measure runs a job on a new Kafka and takes its costs.
 func (c *jobCosts) measure(ctx context.Context, in input, events int, start workers) error {
+	ctx, cancel := context.WithTimeout(ctx, countWithin)
+	defer cancel()
 	b, err := target.Start(ctx, target.Options{Kind: target.Kafka})
 	if err != nil {
 		return err

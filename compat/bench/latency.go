@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -83,11 +82,7 @@ func embeddedJob(ctx context.Context, keyed bool) (*counter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &counter{addr: b.Addr, output: "click_counts", pids: []int{b.PID()}, stop: b.Close, said: b.LogTail, count: func(r *kgo.Record) (int, error) {
-		var said struct{ Clicks int }
-		err := json.Unmarshal(r.Value, &said)
-		return said.Clicks, err
-	}}, nil
+	return &counter{addr: b.Addr, output: "click_counts", count: clickCount, pids: []int{b.PID()}, stop: b.Close, said: b.LogTail}, nil
 }
 
 // streamsJob is clients/java/Count.java on a Kafka of its own.
@@ -101,26 +96,19 @@ func streamsJob(ctx context.Context, keyed bool) (*counter, error) {
 		b.Close()
 		return nil, err
 	}
-	cmd := w.command(context.Background())
 	var said strings.Builder // for one reader, when the process has ended
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err = errors.Join(createClicks(ctx, b.Addr, streamsOutput), cmd.Start()); err != nil {
+	w.says = &said
+	stop := func() {
 		w.close()
 		b.Close()
+	}
+	if err = errors.Join(createClicks(ctx, b.Addr, streamsOutput), w.start(ctx)); err != nil {
+		stop()
 		return nil, err
 	}
-	end := sync.OnceFunc(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	stop := func() {
-		end()
-		b.Close()
-		w.close()
-	}
-	return &counter{addr: b.Addr, output: streamsOutput, pids: []int{b.PID(), cmd.Process.Pid}, stop: stop,
-		said:  func() string { end(); return said.String() },
-		count: func(r *kgo.Record) (int, error) { return strconv.Atoi(string(r.Value)) }}, nil
+	output, count := w.results()
+	return &counter{addr: b.Addr, output: output, count: count, pids: []int{b.PID(), w.running.Process.Pid}, stop: stop,
+		said: func() string { w.kill(); return said.String() }}, nil
 }
 
 // measure runs one job under an even load.

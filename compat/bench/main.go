@@ -37,6 +37,7 @@ type settings struct {
 	events  int
 	sizeGB  int
 	singles int
+	keys    int
 	rows    *regexp.Regexp
 	json    string
 	kind    target.Kind // what is measured: Kafka against itself proves the bench
@@ -57,7 +58,7 @@ func fromEnv() (settings, error) {
 	}
 	s := settings{
 		rounds: number("ROUNDS", 5), events: number("EVENTS", 5_000_000),
-		sizeGB: number("SIZE", 10), singles: number("SINGLES", 2000),
+		sizeGB: number("SIZE", 10), singles: number("SINGLES", 2000), keys: number("KEYS", 10_000_000),
 		json: cmp.Or(os.Getenv("JSON"), filepath.Join(foreign.Cache(), "bench.json")),
 	}
 	rows, err := regexp.Compile(os.Getenv("ROWS"))
@@ -85,6 +86,8 @@ var sections = []struct {
 	{"counts", counts},
 	{"results", results},
 	{"commits", commits},
+	{"resume", resume},
+	{"restore", restore},
 	{"latency", latency},
 	{"connections", connections},
 	{"partitions", partitions},

@@ -4,12 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/compat/foreign"
 	"millrace/compat/target"
@@ -66,6 +71,20 @@ func (m *millraceWorker) start(ctx context.Context) (err error) {
 	return err
 }
 
+func (m *millraceWorker) stop(ctx context.Context) error { return m.node.Stop(ctx) }
+func (m *millraceWorker) kill() error                    { return m.node.Kill() }
+func (m *millraceWorker) lose() error                    { return os.RemoveAll(m.node.DataDir) }
+
+func (m *millraceWorker) results() (string, func(*kgo.Record) (int, error)) {
+	return "click_counts", clickCount
+}
+
+func clickCount(r *kgo.Record) (int, error) {
+	var said struct{ Clicks int }
+	err := json.Unmarshal(r.Value, &said)
+	return said.Clicks, err
+}
+
 func (m *millraceWorker) close() {
 	if m.node != nil {
 		m.node.Close()
@@ -74,8 +93,6 @@ func (m *millraceWorker) close() {
 
 // run takes the rate from the first new count that is answered to the last.
 func (m *millraceWorker) run(ctx context.Context, before, all int) (u usage, err error) {
-	ctx, cancel := context.WithTimeout(ctx, countWithin)
-	defer cancel()
 	if err := m.start(ctx); err != nil {
 		return u, err
 	}
@@ -96,7 +113,7 @@ func (m *millraceWorker) run(ctx context.Context, before, all int) (u usage, err
 	if u.cpu, err = target.CPUTime(m.node.PID()); err != nil {
 		return u, err
 	}
-	return u, m.node.Stop(ctx)
+	return u, m.stop(ctx)
 }
 
 // counted asks the query API how many clicks are in all results that can tell.
@@ -140,6 +157,8 @@ type streamsWorker struct {
 	java, classPath string
 	dir             string
 	args            []string
+	says            io.Writer // what it prints; nil: nobody reads it
+	running         *exec.Cmd // nil before the first start
 }
 
 func newStreamsWorker(brokers string, in input, args ...string) (*streamsWorker, error) {
@@ -159,7 +178,43 @@ func newStreamsWorker(brokers string, in input, args ...string) (*streamsWorker,
 // streamsOutput is where Count.java writes.
 const streamsOutput = "counts"
 
-func (s *streamsWorker) close() { os.RemoveAll(s.dir) }
+func (s *streamsWorker) start(ctx context.Context) error {
+	s.running = s.command(context.WithoutCancel(ctx))
+	s.running.Stdout, s.running.Stderr = s.says, s.says
+	return s.running.Start()
+}
+
+// stop is in order; a JVM that ends by the signal says so.
+func (s *streamsWorker) stop(ctx context.Context) error {
+	if err := s.running.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	late := context.AfterFunc(ctx, func() { s.running.Process.Kill() })
+	defer late()
+	if err := s.running.Wait(); s.running.ProcessState.ExitCode() != 143 {
+		return fmt.Errorf("stop Kafka Streams: %w", err)
+	}
+	return nil
+}
+
+func (s *streamsWorker) kill() error {
+	err := s.running.Process.Kill()
+	s.running.Wait() // killed
+	return err
+}
+
+func (s *streamsWorker) lose() error { return os.RemoveAll(s.dir) }
+
+func (s *streamsWorker) results() (string, func(*kgo.Record) (int, error)) {
+	return streamsOutput, func(r *kgo.Record) (int, error) { return strconv.Atoi(string(r.Value)) }
+}
+
+func (s *streamsWorker) close() {
+	if s.running != nil {
+		s.kill()
+	}
+	os.RemoveAll(s.dir)
+}
 
 func (s *streamsWorker) command(ctx context.Context, more ...string) *exec.Cmd {
 	argv := slices.Concat([]string{"-Xmx1g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", s.classPath, "Count"}, s.args, more)
@@ -170,8 +225,6 @@ func (s *streamsWorker) command(ctx context.Context, more ...string) *exec.Cmd {
 
 // run takes the rate from the first event read to the last counted.
 func (s *streamsWorker) run(ctx context.Context, before, all int) (usage, error) {
-	ctx, cancel := context.WithTimeout(ctx, countWithin)
-	defer cancel()
 	out, err := s.command(ctx, fmt.Sprint("events=", all-before)).Output()
 	if err != nil {
 		return usage{}, fmt.Errorf("run Kafka Streams: %w\n%s", err, out)

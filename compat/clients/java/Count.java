@@ -34,6 +34,8 @@ import org.apache.kafka.streams.state.KeyValueStore;
  * threads  stream threads (2)
  * commit   commit interval in ms (100)
  * cache    record cache in bytes (268435456)
+ * instance name of a static member of the group: one that comes back soon has its
+ *          tasks at once (none)
  * events   after so many counted events one line is printed and the program
  *          ends; 0: it runs until it is killed (0)
  * </pre>
@@ -89,6 +91,9 @@ public final class Count {
         // A killed instance is missed soon, and an open transaction of it ends soon.
         p.put(StreamsConfig.consumerPrefix(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG), "6000");
         p.put(StreamsConfig.consumerPrefix(ConsumerConfig.HEARTBEAT_INTERVAL_MS_CONFIG), "1000");
+        if (options.containsKey("instance")) {
+            p.put(StreamsConfig.consumerPrefix(ConsumerConfig.GROUP_INSTANCE_ID_CONFIG), options.get("instance"));
+        }
         p.put(StreamsConfig.producerPrefix(ProducerConfig.TRANSACTION_TIMEOUT_CONFIG), "10000");
         return p;
     }
