@@ -14,6 +14,7 @@ import (
 	"millrace"
 	"millrace/codec"
 	"millrace/internal/client"
+	"millrace/internal/topology"
 	"millrace/record"
 )
 
@@ -28,17 +29,37 @@ func BenchmarkCount(b *testing.B) {
 	}
 }
 
-func benchmarkCount(b *testing.B, keyed bool, users int) {
+// BenchmarkCommitInterval is the count with commits every 100 ms, and with commits
+// as seldom as 4 M records allow. There is no way to run without transactions; the
+// difference bounds what exactly-once costs from above, since results and changes
+// of state would be sent every 100 ms without them, too. At most 5 % is the goal.
+// It wants many records, in pairs: -benchtime 10000000x -count 5.
+func BenchmarkCommitInterval(b *testing.B) {
+	for _, keyed := range []bool{true, false} {
+		for _, interval := range []time.Duration{100 * time.Millisecond, 5 * time.Second} {
+			b.Run(fmt.Sprintf("keyed=%v/every=%v", keyed, interval), func(b *testing.B) {
+				benchmarkCount(b, keyed, 10_000, millrace.CommitInterval(interval))
+			})
+		}
+	}
+}
+
+// idleJob reads nothing: it is run to have its broker.
+func idleJob() *millrace.App {
+	idle := millrace.New("idle")
+	idle.From(millrace.NewTopic("nothing", codec.Bytes, codec.Bytes)).To(millrace.NewTopic("nowhere", codec.Bytes, codec.Bytes))
+	return idle
+}
+
+func benchmarkCount(b *testing.B, keyed bool, users int, options ...millrace.RunOption) {
 	dir := b.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	fill := make(chan millrace.Ready, 1)
 	filled := make(chan error, 1)
-	idle := millrace.New("idle") // a job that reads nothing, to have the broker
-	idle.From(millrace.NewTopic("nothing", codec.Bytes, codec.Bytes)).To(millrace.NewTopic("nowhere", codec.Bytes, codec.Bytes))
 	filling, stop := context.WithCancel(ctx)
 	go func() {
-		filled <- idle.Run(filling, millrace.Embedded(dir), millrace.Listen("localhost:0"), millrace.OnReady(func(r millrace.Ready) { fill <- r }))
+		filled <- idleJob().Run(filling, millrace.Embedded(dir), millrace.Listen("localhost:0"), millrace.OnReady(func(r millrace.Ready) { fill <- r }))
 	}()
 	r := <-fill
 	produceClicks(ctx, b, r.Brokers, keyed, users)
@@ -61,9 +82,13 @@ func benchmarkCount(b *testing.B, keyed bool, users int) {
 	b.ResetTimer()
 	before := cpu(b)
 	go func() {
-		ended <- app.Run(ctx, millrace.Embedded(dir), millrace.Listen("localhost:0"), millrace.Metrics(metrics), millrace.OnReady(func(r millrace.Ready) { ready <- r }))
+		ended <- app.Run(ctx, append(options, millrace.Embedded(dir), millrace.Listen("localhost:0"), millrace.Metrics(metrics), millrace.OnReady(func(r millrace.Ready) { ready <- r }))...)
 	}()
-	waitForEnd(ctx, b, (<-ready).Brokers, app)
+	topology, err := app.Build()
+	if err != nil {
+		b.Fatal(err)
+	}
+	waitForEnd(ctx, b, (<-ready).Brokers, topology.Plan())
 	b.StopTimer()
 	b.ReportMetric(float64((cpu(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
@@ -111,22 +136,20 @@ func produceClicks(ctx context.Context, b *testing.B, brokers []string, keyed bo
 }
 
 // waitForEnd returns when every record is counted and committed.
-func waitForEnd(ctx context.Context, b *testing.B, brokers []string, app *millrace.App) {
+func waitForEnd(ctx context.Context, b *testing.B, brokers []string, plan *topology.Plan) {
 	admin, err := client.NewAdmin(client.Config{Brokers: brokers})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer admin.Close()
-	topics := []record.Topic{"events"}
-	if t, err := app.Build(); err == nil {
-		for _, sub := range t.Plan().Subs {
-			for _, s := range sub.Sources {
-				topics = append(topics, s.Topic)
-			}
+	var topics []record.Topic
+	for _, sub := range plan.Subs {
+		for _, s := range sub.Sources {
+			topics = append(topics, s.Topic)
 		}
 	}
 	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		committed, err := admin.GroupOffsets(ctx, app.ID())
+		committed, err := admin.GroupOffsets(ctx, plan.App)
 		if err != nil {
 			continue
 		}

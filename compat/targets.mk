@@ -6,14 +6,14 @@
 #   make compat                 everything, 200 kill -9 cycles, and 200 under transactions
 #   make compat CYCLES=20 FRANZ_RECORDS=20000    the short form of CI
 #   make compat TARGET=kafka    the same expectations against Apache Kafka 4.3.1
-#   make bench                  beside Kafka; ROUNDS EVENTS SIZE SINGLES ROWS
+#   make bench                  beside Kafka; ROUNDS EVENTS SIZE SINGLES KEYS ROWS
 #   make soak DURATION=8h       frames, kill cycles, leaks
 #   make browser                the page in Chromium
 
 COMPAT := cd compat &&
 CYCLES ?= 200
 DURATION ?= 8h
-export CYCLES DURATION FRANZ_RECORDS FRAMES SEED TARGET STRICT ROUNDS EVENTS SIZE SINGLES ROWS
+export CYCLES DURATION FRANZ_RECORDS FRAMES SEED TARGET STRICT ROUNDS EVENTS SIZE SINGLES KEYS ROWS
 
 .PHONY: compat compat-lint bench soak browser
 

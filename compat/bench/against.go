@@ -67,7 +67,6 @@ func against(ctx context.Context, s settings, t *table, what string, in input, e
 	}
 	t.compare(what+": CPU of job and broker per event", "µs", costs.cpu, name, others.cpu, goal)
 	t.compare("the same, of the job alone", "µs", costs.jobCPU, name, others.jobCPU, "-")
-	t.compare("the same, events a second", "events/s", costs.rate, name, others.rate, "-")
 	t.compare("the same, number of commits", "commits", costs.commits, name, others.commits, "-")
 	return nil
 }

@@ -38,10 +38,9 @@ func userName(user int) []byte { return fmt.Appendf(nil, "user_%07d", user) }
 
 func (in input) click(n int) probe.Record { return in.clickOf(in.user(n), n) }
 
-// clickOf is a user's click, as the n-th of all: 62 bytes with one page, and 63
-// with many.
+// clickOf is a user's click, as the n-th of all: recordBytes long.
 func (in input) clickOf(user, n int) probe.Record {
-	at, page := firstClick, "p"
+	at, page := firstClick, "00"
 	if in.aSecond > 0 {
 		at, page = firstClick+n/in.aSecond, fmt.Sprintf("%02d", n%inputPages)
 	}

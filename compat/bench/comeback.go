@@ -200,31 +200,46 @@ func (e *extraClicks) send(ctx context.Context) error {
 	return nil
 }
 
-// await reads results until those users have all their clicks. One more would be
-// a click that was counted twice.
+// await reads results until those users have all their clicks.
 func (e *extraClicks) await(ctx context.Context, reader *kgo.Client, count func(*kgo.Record) (int, error)) error {
-	want := 1 + e.sent/clicksPartitions
-	missing := make(map[string]bool)
-	for user := range clicksPartitions {
-		missing[string(userName(user))] = true
-	}
-	for len(missing) > 0 {
+	o := e.outstanding()
+	for len(o.users) > 0 {
 		fetches := reader.PollFetches(ctx)
 		if ctx.Err() != nil {
-			return fmt.Errorf("%d of %d users have not got their %d clicks: %w", len(missing), clicksPartitions, want, ctx.Err())
+			return fmt.Errorf("%d of %d users have not got their %d clicks: %w", len(o.users), clicksPartitions, o.want, ctx.Err())
 		}
 		for _, r := range fetches.Records() {
 			n, err := count(r)
-			if err == nil && n > want {
-				err = fmt.Errorf("%s has %d clicks, want %d", r.Key, n, want)
-			}
-			if err != nil {
+			if err := errors.Join(err, o.see(string(r.Key), n)); err != nil {
 				return err
 			}
-			if n == want {
-				delete(missing, string(r.Key))
-			}
 		}
+	}
+	return nil
+}
+
+// outstanding are users whose last result has not come.
+type outstanding struct {
+	want  int // clicks of each
+	users map[string]bool
+}
+
+func (e *extraClicks) outstanding() outstanding {
+	o := outstanding{1 + e.sent/clicksPartitions, make(map[string]bool)}
+	for user := range clicksPartitions {
+		o.users[string(userName(user))] = true
+	}
+	return o
+}
+
+// see takes a committed result. One click more than there were would be one that
+// was counted twice.
+func (o *outstanding) see(user string, clicks int) error {
+	if clicks > o.want {
+		return fmt.Errorf("%s has %d clicks, want %d", user, clicks, o.want)
+	}
+	if clicks == o.want {
+		delete(o.users, user)
 	}
 	return nil
 }

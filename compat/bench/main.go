@@ -6,8 +6,10 @@
 // The environment sets its size; the defaults are the full form.
 //
 //	ROUNDS  rounds of A B A B, of which the median counts (5)
-//	EVENTS  records per round of the throughput rows (5000000); the rows of
-//	        counts take at most 1500000
+//	EVENTS  records per round of the throughput rows (5000000); the rows of counts
+//	        and commits take twice as many, but three fifths with a million users
+//	KEYS    of the job whose state is restored (10000000), and, up to a million,
+//	        of the one that is killed
 //	SIZE    GB on disk for the rows about restart and memory (10)
 //	SINGLES records of the one-at-a-time rows (2000)
 //	ROWS    regular expression of the sections to run (all)
