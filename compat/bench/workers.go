@@ -243,7 +243,7 @@ func streamsUsage(out string, events int) (usage, error) {
 			continue
 		}
 		if err := json.Unmarshal([]byte(line), &said); err != nil {
-			return usage{}, fmt.Errorf("Kafka Streams says %q: %w", line, err)
+			return usage{}, fmt.Errorf("read %q of Kafka Streams: %w", line, err)
 		}
 	}
 	if said.Seconds <= 0 || said.Events != float64(events) {
