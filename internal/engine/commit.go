@@ -64,7 +64,7 @@ func (in *instance) commit(ctx context.Context) error {
 		return err
 	}
 	now := in.options.Now()
-	in.limits = in.limits.adapt(*in.options, now.Sub(began))
+	in.limits = in.limits.adapt(*in.options, in.open, now.Sub(began))
 	in.engine.metrics.committed(in.open, now, now.Sub(began))
 	in.open = opened{}
 	in.engine.committed(now)

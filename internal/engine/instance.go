@@ -203,12 +203,14 @@ func (in *instance) process(columns []client.Columns) error {
 
 // measure brings what is known of the open transaction up to date.
 func (in *instance) measure(tasks []*task) {
-	in.open.bytes, in.open.keys, in.open.sent = 0, 0, 0
+	in.open.bytes, in.open.keys, in.open.crossing, in.open.sent = 0, 0, 0, 0
 	for _, u := range in.units {
 		for _, t := range u.tasks {
 			m := t.step.Memory()
 			in.open.bytes += m.OpenBytes
-			in.open.keys += m.OpenKeys
+			keys := t.openKeys()
+			in.open.keys += keys
+			in.open.crossing += m.OpenKeys - keys
 			in.open.sent += t.out.bytes
 		}
 	}

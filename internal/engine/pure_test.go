@@ -62,7 +62,7 @@ func FuzzDecodeCommit(f *testing.F) {
 
 func TestCommitIsDue(t *testing.T) {
 	start := time.Unix(1000, 0)
-	l := limits{interval: 100 * time.Millisecond, quick: 10 * time.Millisecond, age: 5 * time.Second, records: 10, bytes: 100, keys: 5, sent: 50}
+	l := limits{interval: 100 * time.Millisecond, quick: 10 * time.Millisecond, age: 5 * time.Second, records: 10, bytes: 100, keys: 5, crossing: 7, sent: 50}
 	for name, c := range map[string]struct {
 		open  opened
 		after time.Duration
@@ -76,6 +76,7 @@ func TestCommitIsDue(t *testing.T) {
 		"records":        {opened{first: start, records: 10}, 0, true},
 		"memory":         {opened{first: start, records: 1, bytes: 100}, 0, true},
 		"keys":           {opened{first: start, records: 1, keys: 5}, 0, true},
+		"crossing keys":  {opened{first: start, records: 1, crossing: 7}, 0, true},
 		"bytes produced": {opened{first: start, records: 1, sent: 50}, 0, true},
 	} {
 		if got := l.due(c.open, start.Add(c.after)); got != c.want {
@@ -103,10 +104,37 @@ func TestIntervalAdaptsToSlowCommits(t *testing.T) {
 	} {
 		l := o.limits()
 		for _, took := range c.took {
-			l = l.adapt(o, took)
+			l = l.adapt(o, opened{}, took)
 		}
 		if l.interval != c.interval || l.quick != c.quick {
 			t.Errorf("%s: the intervals are %v and %v, want %v and %v", name, l.interval, l.quick, c.interval, c.quick)
+		}
+	}
+}
+
+func TestLimitOfKeysAdaptsToFastCommits(t *testing.T) {
+	const ms = time.Millisecond
+	o := Options{CommitInterval: 100 * ms, TransactionTimeout: 8 * time.Second}
+	type commit struct {
+		keys int
+		took time.Duration
+		want int
+	}
+	for name, commits := range map[string][]commit{
+		"as many as a second allows": {{200_000, 400 * ms, 500_000}, {500_000, 1000 * ms, 500_000}, {500_000, 500 * ms, 1_000_000}},
+		"not more than four times":   {{200_000, 10 * ms, 800_000}, {800_000, 10 * ms, 3_200_000}, {3_200_000, 10 * ms, 4_000_000}, {4_000_000, 0, 4_000_000}},
+		"few say nothing":            {{200_000, 100 * ms, 800_000}, {300_000, 900 * ms, 800_000}, {0, 0, 800_000}},
+		"too slow":                   {{200_000, 100 * ms, 800_000}, {800_000, 2000 * ms, 400_000}, {400_000, 8000 * ms, 200_000}, {10, 8000 * ms, 200_000}},
+		"a stall of few":             {{200_000, 100 * ms, 800_000}, {10, 1000 * ms, 200_000}},
+	} {
+		l := o.limits()
+		for i, c := range commits {
+			if l = l.adapt(o, opened{keys: c.keys}, c.took); l.keys != c.want {
+				t.Errorf("%s, commit %d: the limit is %d keys, want %d", name, i, l.keys, c.want)
+			}
+		}
+		if l = l.refused(); l.keys != 200_000 {
+			t.Errorf("%s: after a refused transaction it is %d", name, l.keys)
 		}
 	}
 }
@@ -122,7 +150,7 @@ func TestRefusedTransactionsWaitLonger(t *testing.T) {
 			t.Errorf("after one more the intervals are %v and %v, want %v", l.interval, l.quick, want)
 		}
 	}
-	if l = l.adapt(o, ms); l.quick != 5*ms {
+	if l = l.adapt(o, opened{}, ms); l.quick != 5*ms {
 		t.Errorf("after a commit it is %v", l.quick)
 	}
 }

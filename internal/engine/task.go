@@ -114,6 +114,14 @@ func (t *task) prepare() {
 	}
 }
 
+// openKeys counts the keys that the open transaction has changed in tables.
+func (t *task) openKeys() (n int) {
+	for _, s := range t.stores {
+		n += s.table.OpenKeys()
+	}
+	return n
+}
+
 // claim is up to where the open transaction has all of an input in it.
 func (t *task) claim(in *input) record.Offset {
 	if h, ok := t.step.(topology.Holder); ok {

@@ -323,6 +323,35 @@ func TestCompactedTopicsKnowTheirWindow(t *testing.T) {
 	}
 }
 
+// What a commit will tell a watcher takes memory too, which grows with the changed
+// keys: an engine that did not know of it would not commit in time.
+func TestOpenMemoryCountsWhatAWatcherWillBeTold(t *testing.T) {
+	open := func(watched bool) int64 {
+		g := NewGraph("count")
+		from := raw
+		from.Keyed = true
+		clicks := TryMap(From(g, At{}, Policy{}, 0, from), "TryMap", At{Label: "parse"}, Policy{}, parseClick)
+		users := GroupBy(clicks, At{Label: "user"}, Policy{}, true, codec.String, func(c click) string { return c.user })
+		table := Aggregate(users, At{}, "user-total", agg.Count[click](), StoreOptions[click]{})
+		if watched {
+			table.View.Watch(func() Observer[string, int64] { return nil })
+		}
+		plan, err := g.Plan()
+		if err != nil {
+			t.Fatal(err)
+		}
+		task := newTestTask(t, &plan.Subs[0])
+		if err := task.Process(batchOf(0, "ana /", "bob /", "ana /"), &sent{plan: &plan.Subs[0]}); err != nil {
+			t.Fatal(err)
+		}
+		return task.Memory().OpenBytes
+	}
+	const change = 40 // a key, two results, and whether it is new
+	if without, with := open(false), open(true); with != without+2*change {
+		t.Errorf("two changed keys take %d bytes watched and %d bytes unwatched", with, without)
+	}
+}
+
 // A large transaction must not make the next one look large: an engine would
 // commit for ever.
 func TestOpenMemoryEndsWithTheTransaction(t *testing.T) {

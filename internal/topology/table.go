@@ -169,10 +169,14 @@ func (n *tableNode[K, X, A, R]) bytes(i int) (key, value []byte) {
 	return n.table.OpenedBytes(n.base + i)
 }
 
-func (n *tableNode[K, X, A, R]) due() bool      { return false }
-func (n *tableNode[K, X, A, R]) memory() Memory { return Memory{} }
-func (n *tableNode[K, X, A, R]) commit()        { n.watch.commit() }
-func (n *tableNode[K, X, A, R]) abort()         { n.watch.drop() }
+// memory is that of what the watcher will be told.
+func (n *tableNode[K, X, A, R]) memory() Memory {
+	return Memory{OpenBytes: n.watch.openBytes(n.table.OpenKeys())}
+}
+
+func (n *tableNode[K, X, A, R]) due() bool { return false }
+func (n *tableNode[K, X, A, R]) commit()   { n.watch.commit() }
+func (n *tableNode[K, X, A, R]) abort()    { n.watch.drop() }
 
 func (t *task) newGauge(n *Node) *gauge {
 	g := &gauge{task: t, node: n, open: noMark, kept: noMark}

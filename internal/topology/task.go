@@ -53,7 +53,8 @@ type preparer interface {
 	// due says that there would be something to send although no record came.
 	due() bool
 
-	// memory is that of pre-aggregates; tables are counted by themselves.
+	// memory is that of pre-aggregates, and of what a table keeps beside itself:
+	// tables are counted by themselves.
 	memory() Memory
 
 	commit()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"millrace/codec"
 	"millrace/internal/state"
@@ -176,6 +177,15 @@ func (w *watcher[K, A, R]) collect() {
 	for i := range w.table.OpenKeys() {
 		w.note(i)
 	}
+}
+
+// openBytes is what collect will take for so many changed keys.
+func (w *watcher[K, A, R]) openBytes(keys int) int64 {
+	if w == nil {
+		return 0
+	}
+	var c change[K, R]
+	return int64(keys) * int64(unsafe.Sizeof(c))
 }
 
 // note leaves out a result that the user's function refuses to give.

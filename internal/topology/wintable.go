@@ -402,9 +402,13 @@ func (n *winTableNode[K, X, A, R]) due() bool {
 	return max(first, n.spec.FirstOpen(n.windows.Closed())) < n.spec.FirstOpen(n.gauge.open) || all[0].Start < n.spec.DropBefore(n.gauge.open)
 }
 
-func (n *winTableNode[K, X, A, R]) memory() Memory { return Memory{} }
-func (n *winTableNode[K, X, A, R]) commit()        {}
-func (n *winTableNode[K, X, A, R]) abort()         {}
+// memory is that of the sums which a commit makes of a window's changed keys: an
+// open value each, and a table of its own for them.
+func (n *winTableNode[K, X, A, R]) memory() Memory {
+	return Memory{OpenBytes: 2 * n.windows.OpenBytes()}
+}
+func (n *winTableNode[K, X, A, R]) commit() {}
+func (n *winTableNode[K, X, A, R]) abort()  {}
 
 // loaded comes after the gauge has its watermark from an earlier life.
 func (n *winTableNode[K, X, A, R]) loaded() {
