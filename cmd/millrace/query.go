@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json/v2"
 	"errors"
@@ -20,6 +21,10 @@ import (
 
 const queryHelp = `Ask the click job of a running server: how often did one user click, or who clicked
 most. Each answer holds, in its JSON form, the position (as_of) that it reflects.
+
+A click is counted a moment after it was acknowledged, so a user that is not there
+yet is asked for again for a second. Where several instances run and one cannot be
+reached, an answer lacks its part: it says so, in its JSON form as "partial".
 
 --watch prints the answer again whenever it changes.`
 
@@ -67,29 +72,48 @@ func (a *app) queryCommand() *cobra.Command {
 type question struct {
 	path   string
 	header []string
-	rows   func(answer []byte) ([]row, error)
+	read   func(body []byte) (answer, error)
 	single bool
+}
+
+// answer is what came of a question, and what it lacks.
+type answer struct {
+	rows    []row
+	missing missingJSON
 }
 
 func (f queryFlags) question(args []string) (question, error) {
 	switch {
+	case f.by != "user" && f.by != "page":
+		return question{}, usage("use --by user or --by page", "--by is %q", f.by)
+	case f.by != "user" && f.top == 0:
+		return question{}, usage("millrace query --top 10 --by "+f.by, "--by goes with --top only")
 	case len(args) > 1:
 		return question{}, usage("ask for one user at a time, or for --top N", "query takes one user")
 	case len(args) == 1 && f.top != 0:
 		return question{}, usage("leave one away", "a user does not go with --top")
+	case len(args) == 1 && args[0] == "":
+		return question{}, usage("name a user, or ask for --top 10", "the user is empty, and such clicks are malformed")
 	case len(args) == 1:
 		return question{
-			path:   "/v1/counts/users/" + url.PathEscape(args[0]),
-			header: []string{"USER", "CLICKS"}, rows: userRow, single: true,
+			path:   "/v1/counts/users/" + pathOf(args[0]),
+			header: []string{"USER", "CLICKS"}, read: func(body []byte) (answer, error) { return oneUser(args[0], body) }, single: true,
 		}, nil
 	case f.top < 1:
 		return question{}, usage("millrace query USER, or millrace query --top 10", "nothing was asked")
 	case f.by == "user":
-		return question{path: fmt.Sprintf("/v1/counts/users?limit=%d", f.top), header: []string{"USER", "CLICKS"}, rows: userRows}, nil
-	case f.by == "page":
-		return question{path: fmt.Sprintf("/v1/counts/pages?limit=%d", f.top), header: []string{"PAGE", "CLICKS"}, rows: pageRows}, nil
+		return question{path: fmt.Sprintf("/v1/counts/users?limit=%d", f.top), header: []string{"USER", "CLICKS"}, read: topUsers}, nil
 	}
-	return question{}, usage("use --by user or --by page", "--by is %q", f.by)
+	return question{path: fmt.Sprintf("/v1/counts/pages?limit=%d", f.top), header: []string{"PAGE", "CLICKS"}, read: topPages}, nil
+}
+
+// pathOf is a user as a segment of a path. The users . and .. are escaped, too:
+// bare they would be taken for steps in the path.
+func pathOf(user string) string {
+	if user == "." || user == ".." {
+		return strings.ReplaceAll(user, ".", "%2E")
+	}
+	return url.PathEscape(user)
 }
 
 // asOfJSON is the position beside every answer of the query API.
@@ -100,111 +124,175 @@ type asOfJSON struct {
 	CommittedAt time.Time                 `json:"committed_at"`
 }
 
+// missingJSON says what an answer lacks; it is empty when nothing is missing.
+type missingJSON struct {
+	Partial          bool `json:"partial,omitzero"`
+	MissingInstances []struct {
+		Instance string `json:"instance"`
+		Endpoint string `json:"endpoint"`
+		Reason   string `json:"reason"`
+	} `json:"missing_instances,omitempty"`
+	MissingTasks []record.Partition `json:"missing_tasks,omitempty"`
+}
+
+func (m missingJSON) String() string {
+	var all []string
+	for _, i := range m.MissingInstances {
+		all = append(all, fmt.Sprintf("instance %s at %s: %s", i.Instance, cmp.Or(i.Endpoint, "an unknown address"), i.Reason))
+	}
+	if len(m.MissingTasks) > 0 {
+		all = append(all, fmt.Sprintf("tasks %v", m.MissingTasks))
+	}
+	return strings.Join(all, "; ")
+}
+
 type userLine struct {
 	UserID string    `json:"user_id"`
 	Clicks int64     `json:"clicks"`
 	AsOf   *asOfJSON `json:"as_of,omitempty"`
+	missingJSON
 }
 
 type pageLine struct {
 	Page   string    `json:"page"`
 	Clicks int64     `json:"clicks"`
 	AsOf   *asOfJSON `json:"as_of,omitempty"`
+	missingJSON
 }
 
 func (l userLine) row() row { return row{cells: []string{l.UserID, fmt.Sprint(l.Clicks)}, value: l} }
 func (l pageLine) row() row { return row{cells: []string{l.Page, fmt.Sprint(l.Clicks)}, value: l} }
 
-func userRow(answer []byte) ([]row, error) {
+func oneUser(user string, body []byte) (answer, error) {
 	var l userLine
-	err := json.Unmarshal(answer, &l)
-	return []row{l.row()}, err
+	err := json.Unmarshal(body, &l)
+	if err == nil && l.UserID != user {
+		err = fmt.Errorf("asked for user %q, it tells of %q", user, l.UserID)
+	}
+	return answer{[]row{l.row()}, l.missingJSON}, err
 }
 
-func userRows(answer []byte) ([]row, error) {
+func topUsers(body []byte) (answer, error) {
 	var list struct {
 		Users []userLine `json:"users"`
 		AsOf  *asOfJSON  `json:"as_of"`
+		missingJSON
 	}
-	err := json.Unmarshal(answer, &list)
+	err := json.Unmarshal(body, &list)
 	rows := make([]row, len(list.Users))
 	for i, l := range list.Users {
-		l.AsOf = list.AsOf
+		l.AsOf, l.missingJSON = list.AsOf, list.missingJSON
 		rows[i] = l.row()
 	}
-	return rows, err
+	return answer{rows, list.missingJSON}, err
 }
 
-func pageRows(answer []byte) ([]row, error) {
+func topPages(body []byte) (answer, error) {
 	var list struct {
 		Pages []pageLine `json:"pages"`
 		AsOf  *asOfJSON  `json:"as_of"`
+		missingJSON
 	}
-	err := json.Unmarshal(answer, &list)
+	err := json.Unmarshal(body, &list)
 	rows := make([]row, len(list.Pages))
 	for i, l := range list.Pages {
-		l.AsOf = list.AsOf
+		l.AsOf, l.missingJSON = list.AsOf, list.missingJSON
 		rows[i] = l.row()
 	}
-	return rows, err
+	return answer{rows, list.missingJSON}, err
 }
 
 func (a *app) query(ctx context.Context, f queryFlags, q question) error {
 	if !f.watch {
-		rows, err := ask(ctx, f.http, q)
+		got, err := askPatiently(ctx, f.http, q)
 		if err != nil {
 			return err
 		}
-		return a.printAnswer(f.output, q, rows)
+		return a.printAnswer(f.output, q, got)
 	}
 	last := ""
 	return follow(ctx, f.http, func() error {
-		rows, err := ask(ctx, f.http, q)
-		if err != nil {
+		got, err := ask(ctx, f.http, q)
+		text := got.text()
+		if isUnknownUser(err) {
+			text, err = err.Error(), nil
+		}
+		if err != nil || text == last {
 			return err
 		}
-		cells := ""
-		for _, r := range rows {
-			cells += strings.Join(r.cells, "\t") + "\n"
-		}
-		if cells == last {
+		last = text
+		if got.rows == nil && q.single {
+			a.say("%s yet: waiting for the first", text)
 			return nil
 		}
-		last = cells
-		return a.printAnswer(f.output, q, rows)
+		return a.printAnswer(f.output, q, got)
 	})
 }
 
-func (a *app) printAnswer(o output, q question, rows []row) error {
-	if q.single {
-		return a.printOne(o, q.header, rows[0])
+// text is equal for answers that say the same.
+func (g answer) text() string {
+	var b strings.Builder
+	for _, r := range g.rows {
+		b.WriteString(strings.Join(r.cells, "\t") + "\n")
 	}
-	return a.print(o, q.header, rows)
+	return b.String() + g.missing.String()
+}
+
+func (a *app) printAnswer(o output, q question, got answer) error {
+	if got.missing.Partial {
+		a.say("this answer is partial, and counts can be too low: what %s would add is missing", cmp.Or(got.missing.String(), "other instances"))
+	}
+	if q.single {
+		return a.printOne(o, q.header, got.rows[0])
+	}
+	return a.print(o, q.header, got.rows)
+}
+
+// A user who was never seen may have clicked just now: that is counted within a
+// commit interval or two. So the question is put again, so often and so far apart.
+const (
+	askAgain      = 10
+	askAgainAfter = 100 * time.Millisecond
+)
+
+// askPatiently is ask, and again while the user is not there yet.
+func askPatiently(ctx context.Context, base string, q question) (got answer, err error) {
+	for range askAgain {
+		if got, err = ask(ctx, base, q); !isUnknownUser(err) || !sleep(ctx, askAgainAfter) {
+			break
+		}
+	}
+	return got, err
+}
+
+func isUnknownUser(err error) bool {
+	f, ok := errors.AsType[*fault](err)
+	return ok && f.code == "E1301"
 }
 
 // askWithin bounds one question.
 const askWithin = 10 * time.Second
 
-func ask(ctx context.Context, base string, q question) ([]row, error) {
+func ask(ctx context.Context, base string, q question) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	response, err := get(ctx, base, q.path)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 16<<20))
 	if err != nil {
-		return nil, fmt.Errorf("read the answer of %s: %w", base, err)
+		return answer{}, fmt.Errorf("read the answer of %s: %w", base, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, answerFault(base, response.StatusCode, body)
+		return answer{}, answerFault(base, response.StatusCode, body)
 	}
-	rows, err := q.rows(body)
+	got, err := q.read(body)
 	if err != nil {
-		return nil, &fault{code: "E1503", exit: exitFailed, err: err, what: fmt.Sprintf("%s does not answer like Millrace: %s", base, err), fix: "check --http"}
+		return answer{}, &fault{code: "E1503", exit: exitFailed, err: err, what: fmt.Sprintf("%s does not answer like Millrace: %s", base, err), fix: "check --http"}
 	}
-	return rows, nil
+	return got, nil
 }
 
 func get(ctx context.Context, base, path string) (*http.Response, error) {
