@@ -137,6 +137,29 @@ func (v WindowView[K, R]) Get(key K) (results []WindowResult[R], at AsOf, err er
 	return results, at, err
 }
 
+// AsOf is what an answer of Get would reflect, without the answer.
+func (v WindowView[K, R]) AsOf(key K) (at AsOf, err error) {
+	b, err := v.view.KeyBytes(key)
+	if err != nil {
+		return at, fmt.Errorf("encode a key: %w", err)
+	}
+	err = read(v.graph, v.view.Store(), b, func(r topology.Reading) error {
+		at = asOf(r, v.view.Store())
+		return nil
+	})
+	return at, err
+}
+
+// Parts are the parts of the table that are here. When all Tasks are among them,
+// the least of their watermarks is the time up to which all windows are complete.
+func (v WindowView[K, R]) Parts() (parts []Part, err error) {
+	err = readEach(v.graph, v.view.Store(), func(r topology.Reading) error {
+		parts = append(parts, Part{r.Partition, r.Tasks, asOf(r, v.view.Store())})
+		return nil
+	})
+	return parts, err
+}
+
 func asOf(r topology.Reading, store string) AsOf {
 	at := AsOf{
 		Offsets:     make(map[record.TopicPartition]record.Offset),

@@ -225,6 +225,29 @@ func ExampleWindowView_Get() {
 	// 10:31 <nil>
 }
 
+func ExampleWindowView_AsOf() {
+	app := millrace.New("clicks")
+	view := inMinutes(app).Count("clicks").View()
+	onVisits(app)
+	at, err := view.AsOf("/cart")
+	fmt.Println(at.Watermark.Time().Format("15:04"), err)
+	// Output: 10:30 <nil>
+}
+
+func ExampleWindowView_Parts() {
+	app := millrace.New("clicks")
+	view := inMinutes(app).Count("clicks").View()
+	onVisits(app)
+	parts, err := view.Parts()
+	for _, p := range parts {
+		fmt.Println(p.Task, "of", p.Tasks, p.AsOf.Watermark.Time().Format("15:04"))
+	}
+	fmt.Println(err)
+	// Output:
+	// 0 of 1 10:30
+	// <nil>
+}
+
 func ExampleWinKey() {
 	c := millrace.WinKey(codec.String, time.Minute)
 	b, _ := c.Append(nil, millrace.Win[string]{Key: "ana", Window: window.Window{Start: 60_000, End: 120_000}})

@@ -121,7 +121,7 @@ type asOfJSON struct {
 	Offsets     map[string]record.Offset  `json:"offsets"`
 	UpTo        map[string]*record.Offset `json:"up_to,omitempty"`
 	Watermark   *time.Time                `json:"watermark"`
-	CommittedAt time.Time                 `json:"committed_at"`
+	CommittedAt *time.Time                `json:"committed_at"`
 }
 
 // missingJSON says what an answer lacks; it is empty when nothing is missing.

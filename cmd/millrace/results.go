@@ -17,7 +17,8 @@ type results struct{ job *runningJob }
 func (r results) Parts(top int) web.Parts {
 	users, _ := r.job.UserParts(top)
 	pages, _ := r.job.PageParts(top)
-	return web.Parts{Users: webParts(users), Pages: webParts(pages), DeadLetters: r.job.Refused(), Progress: r.Progress()}
+	minutes, _ := r.job.MinuteParts()
+	return web.Parts{Users: webParts(users), Pages: webParts(pages), Minutes: webParts(minutes), DeadLetters: r.job.Refused(), Progress: r.Progress()}
 }
 
 func webParts(parts []clicks.Part) []web.Part {

@@ -82,6 +82,20 @@ func (j *Job) UserParts(n int) ([]Part, error) { return partsOf(j.views.users, n
 // PageParts are the same of the clicks per page.
 func (j *Job) PageParts(n int) ([]Part, error) { return partsOf(j.views.pages, n) }
 
+// MinuteParts are the parts that run here of the clicks per minute: what they have
+// read, and up to which event time their minutes are complete. [ErrNotComputed] if
+// the job has none.
+func (j *Job) MinuteParts() (parts []Part, err error) {
+	if j.views.minutes == nil {
+		return nil, ErrNotComputed
+	}
+	all, err := j.views.minutes.Parts()
+	for _, p := range all {
+		parts = append(parts, Part{Task: p.Task, Tasks: p.Tasks, AsOf: asOf(p.AsOf)})
+	}
+	return parts, err
+}
+
 func partsOf[R any](v *millrace.View[string, R], n int) (parts []Part, err error) {
 	if v == nil {
 		return nil, ErrNotComputed
@@ -105,7 +119,14 @@ func (j *Job) User(id string) (clicks int64, found bool, at AsOf, err error) {
 		return 0, false, at, ErrNotComputed
 	}
 	answer, err := j.views.users.Get(id)
-	return answer.Result, answer.Found, asOf(answer.AsOf), err
+	at = asOf(answer.AsOf)
+	if j.views.minutes != nil && at.Watermark.IsZero() { // totals know no time
+		// Another instance may have the user's minutes: then it is not known here.
+		if minutes, err := j.views.minutes.AsOf(id); err == nil {
+			at.Watermark = asOf(minutes).Watermark
+		}
+	}
+	return answer.Result, answer.Found, at, err
 }
 
 // ErrNotComputed means that the job was started without the asked-for result.

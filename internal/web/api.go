@@ -18,7 +18,7 @@ type (
 		Offsets     map[string]record.Offset  `json:"offsets"`
 		UpTo        map[string]*record.Offset `json:"up_to,omitempty"` // where it is not as Offsets; null: not known
 		Watermark   *time.Time                `json:"watermark"`
-		CommittedAt time.Time                 `json:"committed_at"`
+		CommittedAt *time.Time                `json:"committed_at"` // null: there was no commit since the start
 	}
 	countsJSON struct {
 		Clicks      int64         `json:"clicks"`
@@ -72,7 +72,7 @@ type (
 )
 
 func asOf(a AsOf) asOfJSON {
-	out := asOfJSON{Offsets: make(map[string]record.Offset, len(a.Offsets)), CommittedAt: a.CommittedAt.UTC()}
+	out := asOfJSON{Offsets: make(map[string]record.Offset, len(a.Offsets)), CommittedAt: known(a.CommittedAt)}
 	for p, next := range a.Offsets {
 		name := strconv.Itoa(int(p))
 		out.Offsets[name] = next
@@ -103,7 +103,7 @@ func known(t time.Time) *time.Time {
 func countsOf(w whole) countsJSON {
 	c := countsJSON{
 		Clicks: w.users.clicks, Users: w.users.names, Pages: w.pages.names,
-		DeadLetters: w.deadLetters, DemoClicks: w.pages.demoClicks, AsOf: asOf(w.users.asOf.with(w.pages.asOf)),
+		DeadLetters: w.deadLetters, DemoClicks: w.pages.demoClicks, AsOf: asOf(w.asOf(w.users, w.pages)),
 		missingJSON: w.missing(w.users, w.pages),
 	}
 	if !w.users.computed() {
@@ -206,7 +206,7 @@ func (s *Server) topUsers(w http.ResponseWriter, r *http.Request) {
 		Users []userJSON `json:"users"`
 		AsOf  asOfJSON   `json:"as_of"`
 		missingJSON
-	}{usersOf(all.users.top), asOf(all.users.asOf), all.missing(all.users)})
+	}{usersOf(all.users.top), asOf(all.asOf(all.users)), all.missing(all.users)})
 }
 
 func (s *Server) topPages(w http.ResponseWriter, r *http.Request) {
@@ -219,7 +219,7 @@ func (s *Server) topPages(w http.ResponseWriter, r *http.Request) {
 		Pages []pageJSON `json:"pages"`
 		AsOf  asOfJSON   `json:"as_of"`
 		missingJSON
-	}{pagesOf(all.pages.top), asOf(all.pages.asOf), all.missing(all.pages)})
+	}{pagesOf(all.pages.top), asOf(all.asOf(all.pages)), all.missing(all.pages)})
 }
 
 func (s *Server) deadLetters(w http.ResponseWriter, r *http.Request) {

@@ -160,6 +160,7 @@ type (
 	partsJSON struct {
 		Users       []partJSON  `json:"users"`
 		Pages       []partJSON  `json:"pages"`
+		Minutes     []partJSON  `json:"minutes"`
 		DeadLetters int64       `json:"dead_letters"`
 		Progress    ownProgress `json:"progress"`
 	}
@@ -202,7 +203,7 @@ func partsJSONOf(parts []Part) []partJSON {
 }
 
 func (p partsJSON) parts() Parts {
-	return Parts{Users: partsFrom(p.Users), Pages: partsFrom(p.Pages), DeadLetters: p.DeadLetters, Progress: Progress(p.Progress)}
+	return Parts{Users: partsFrom(p.Users), Pages: partsFrom(p.Pages), Minutes: partsFrom(p.Minutes), DeadLetters: p.DeadLetters, Progress: Progress(p.Progress)}
 }
 
 func partsFrom(all []partJSON) []Part {
@@ -227,5 +228,5 @@ func (s *Server) parts(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	own := s.options.Results.Parts(top)
-	s.answer(w, http.StatusOK, partsJSON{partsJSONOf(own.Users), partsJSONOf(own.Pages), own.DeadLetters, ownProgress(own.Progress)})
+	s.answer(w, http.StatusOK, partsJSON{partsJSONOf(own.Users), partsJSONOf(own.Pages), partsJSONOf(own.Minutes), own.DeadLetters, ownProgress(own.Progress)})
 }

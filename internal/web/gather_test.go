@@ -70,6 +70,43 @@ func TestAnyInstanceAnswersForTheWholeJob(t *testing.T) {
 	}
 }
 
+// Totals know no event time: the time up to which minutes are complete is that of
+// the slowest task of the minutes, on whichever instance it runs, and not known as
+// long as one of them is missing.
+func TestTheWatermarkIsThatOfTheMinutes(t *testing.T) {
+	total := partOf(0, 1, Count{"ana", 5})
+	total.AsOf.Watermark = time.Time{}
+	with := func(minutes ...Part) func(*fakeResults) {
+		return func(f *fakeResults) {
+			f.parts = func(int) Parts {
+				return Parts{Users: []Part{total}, Pages: []Part{total}, Minutes: minutes, Progress: Progress{Ready: true}}
+			}
+		}
+	}
+	total.AsOf.CommittedAt = time.Time{}
+	timeless := partOf(1, 2)
+	timeless.AsOf.Watermark = time.Time{}
+	for name, c := range map[string]struct {
+		here, far []Part
+		want      string
+	}{
+		"the slowest":       {[]Part{partOf(1, 2)}, []Part{partOf(0, 2)}, `"1970-01-01T00:16:40Z"`},
+		"one is missing":    {[]Part{partOf(1, 2)}, nil, "null"},
+		"one has not begun": {[]Part{partOf(0, 2)}, []Part{timeless}, "null"},
+		"no minutes":        {nil, nil, "null"},
+	} {
+		here, results := newServer(t, nil)
+		results.set(with(c.here...))
+		far := instance(t, "job-b", with(c.far...))
+		results.set(func(f *fakeResults) { f.peers = []Peer{far} })
+		for _, path := range []string{"/v1/counts", "/v1/counts/users", "/v1/counts/pages"} {
+			if _, body := get(t, here, "GET", path); !strings.Contains(body, `"watermark": `+c.want) || !strings.Contains(body, `"committed_at": null`) {
+				t.Errorf("%s: %s: not %s:\n%s", name, path, c.want, body)
+			}
+		}
+	}
+}
+
 // An instance that does not answer is named, and what is missing with it.
 func TestAMissingInstanceIsSaid(t *testing.T) {
 	gone := instance(t, "job-c", having())

@@ -13,6 +13,7 @@ import (
 // sums of sums are sums, and the first of the firsts are the first.
 type whole struct {
 	users, pages result
+	minutes      result // its position only
 	deadLetters  int64
 	progress     Progress
 	failed       []instanceJSON // instances that did not answer
@@ -33,17 +34,31 @@ func (r *result) computed() bool { return !r.unknown }
 // the length of rankings.
 func merge(all []Parts, failed []instanceJSON, top int) whole {
 	w := whole{progress: Progress{Ready: true}, failed: failed}
-	var users, pages []Part
+	var users, pages, minutes []Part
 	for _, p := range all {
-		users, pages = append(users, p.Users...), append(pages, p.Pages...)
+		users, pages, minutes = append(users, p.Users...), append(pages, p.Pages...), append(minutes, p.Minutes...)
 		w.deadLetters = max(w.deadLetters, p.DeadLetters)
 		w.progress.Ready = w.progress.Ready && p.Progress.Ready
 		w.progress.Counted += p.Progress.Counted
 		w.progress.Of += p.Progress.Of
 		w.progress.Waiting = cmp.Or(w.progress.Waiting, p.Progress.Waiting)
 	}
-	w.users, w.pages = mergeParts(users, top), mergeParts(pages, top)
+	w.users, w.pages, w.minutes = mergeParts(users, top), mergeParts(pages, top), mergeParts(minutes, 0)
 	return w
+}
+
+// asOf is the position of an answer that is made of these results. Only minutes
+// know of event time; it is not known as long as one of their tasks is missing.
+func (w whole) asOf(of ...result) (a AsOf) {
+	for _, r := range of {
+		a = a.with(r.asOf)
+	}
+	if w.minutes.computed() {
+		if a.Watermark = w.minutes.asOf.Watermark; len(w.minutes.missing) > 0 {
+			a.Watermark = time.Time{}
+		}
+	}
+	return a
 }
 
 // mergeParts takes each task once: while a task moves, the instance that had it

@@ -33,6 +33,7 @@ type AsOf struct {
 // Parts are what one instance has of the job's results.
 type Parts struct {
 	Users, Pages []Part
+	Minutes      []Part // of them the position only: totals know no time
 	DeadLetters  int64 // of the whole job
 	Progress     Progress
 }
