@@ -270,7 +270,7 @@ func (c *Consumer) fault(tp record.TopicPartition, err error) error {
 	case isAny(err, kerr.UnknownTopicOrPartition, kerr.UnknownTopicID, kerr.InconsistentTopicID):
 		return UnknownTopicError{Topic: tp.Topic}
 	case isAny(err, kerr.CorruptMessage):
-		return CorruptError{TopicPartition: tp}
+		return CorruptError{TopicPartition: tp, Offset: -1}
 	case kerr.IsRetriable(err):
 		return nil
 	}

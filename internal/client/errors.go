@@ -76,11 +76,18 @@ func (e *PositionError) Error() string {
 func (e *PositionError) Unwrap() error { return e.Err }
 
 // CorruptError says that the broker will not serve the records at a partition's
-// position, because what it has stored there is damaged.
-type CorruptError struct{ record.TopicPartition }
+// position, because what it has stored there is damaged. The damage is at Offset,
+// or behind it in the same batch or answer.
+type CorruptError struct {
+	record.TopicPartition
+	Offset record.Offset // that was to be read next; -1: not known
+}
 
 func (e CorruptError) Error() string {
-	return fmt.Sprintf("%s: the broker reports damaged records at the position", e.TopicPartition)
+	if e.Offset < 0 {
+		return fmt.Sprintf("%s: the broker reports damaged records at the position", e.TopicPartition)
+	}
+	return fmt.Sprintf("%s: the broker reports damaged records from offset %d on", e.TopicPartition, e.Offset)
 }
 
 // translate turns what franz-go and the brokers say into this room's sentinels.

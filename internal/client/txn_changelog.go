@@ -139,7 +139,7 @@ func (r *reading) answer(p *kmsg.FetchResponseTopicPartition) (bool, error) {
 	case isAny(err, kerr.OffsetOutOfRange):
 		return false, fmt.Errorf("%w: %w", ErrTruncated, err)
 	case isAny(err, kerr.CorruptMessage):
-		return false, CorruptError{r.tp}
+		return false, CorruptError{r.tp, r.next}
 	case err != nil:
 		return false, err
 	}
@@ -150,7 +150,7 @@ func (r *reading) answer(p *kmsg.FetchResponseTopicPartition) (bool, error) {
 			break // a broker may cut the last batch of an answer
 		}
 		if err != nil {
-			return r.next > began, CorruptError{r.tp}
+			return r.next > began, CorruptError{r.tp, r.next}
 		}
 		if err := r.batch(b); err != nil {
 			return r.next > began, err
@@ -165,7 +165,7 @@ func (r *reading) batch(b []byte) error {
 	c.reset(r.tp)
 	h, err := r.decoder.batch(b, r.next, &c.Columns)
 	if err != nil {
-		return CorruptError{r.tp}
+		return CorruptError{r.tp, r.next}
 	}
 	if h.LastOffset() < r.next {
 		return nil

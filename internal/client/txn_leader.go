@@ -285,7 +285,7 @@ func (f *fetcher) settle(r *result, now time.Time) {
 	case r.err == nil:
 		p.failures, p.missing = 0, 0
 	case isAny(r.err, kerr.CorruptMessage):
-		p.halt(CorruptError{p.TopicPartition})
+		p.halt(CorruptError{p.TopicPartition, p.next})
 	case isAny(r.err, kerr.OffsetOutOfRange):
 		p.halt(&PositionError{TopicPartition: p.TopicPartition, Wanted: p.next, Err: r.err})
 	case kerr.IsRetriable(r.err) || isAny(r.err, kerr.UnknownTopicOrPartition, kerr.UnknownTopicID, kerr.InconsistentTopicID, kerr.UnknownServerError):
