@@ -2,10 +2,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"millrace"
 	"millrace/internal/clicks"
+	"millrace/internal/client"
 	"millrace/internal/engine"
 	"millrace/internal/web"
 )
@@ -84,6 +86,22 @@ func (r results) DeadLetters(n int) web.DeadLetters {
 	return out
 }
 
+// remedy is what to do about what has stopped a job or one of its tasks; empty for
+// what passes by itself.
+func remedy(err error) string {
+	const anew = "count anew what is left: stop the job, then millrace jobs reset " + clicks.JobName
+	if damage, ok := errors.AsType[client.CorruptError](err); ok {
+		return fmt.Sprintf("the broker's log names the damaged offsets; put the files of %s back from a copy and start again, or give up the records up to there (kafka-delete-records), and %s", damage.TopicPartition, anew)
+	}
+	if _, ok := errors.AsType[*client.PositionError](err); ok {
+		return "records were deleted before they were counted; " + anew
+	}
+	if gone, ok := errors.AsType[client.UnknownTopicError](err); ok {
+		return fmt.Sprintf("topic %s was deleted under the job; %s", string(gone.Topic), anew)
+	}
+	return ""
+}
+
 // Progress is how far the tasks of this instance are restored.
 func (r results) Progress() web.Progress {
 	status := r.job.engine.Status()
@@ -97,7 +115,7 @@ func (r results) Progress() web.Progress {
 		p.Waiting = "the instance joins its group"
 	case engine.Degraded, engine.Failed:
 		if status.Err != nil {
-			p.Waiting = status.Err.Error()
+			p.Waiting, p.Fix = status.Err.Error(), remedy(status.Err)
 		}
 	}
 	return p

@@ -68,6 +68,7 @@ type (
 		Of      int64   `json:"of"`
 		Percent float64 `json:"percent"`
 		Waiting string  `json:"waiting,omitempty"`
+		Fix     string  `json:"fix,omitempty"`
 	}
 )
 
@@ -133,7 +134,7 @@ func pagesOf(counts []Count) []pageJSON {
 }
 
 func progressOf(p Progress) progressJSON {
-	out := progressJSON{Counted: p.Counted, Of: p.Of, Waiting: p.Waiting}
+	out := progressJSON{Counted: p.Counted, Of: p.Of, Waiting: p.Waiting, Fix: p.Fix}
 	switch {
 	case p.Ready:
 		out.Percent = 100
@@ -279,6 +280,9 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 }
 
 func problemNotReady(p Progress) problem {
+	if p.Fix != "" {
+		return newProblem(http.StatusServiceUnavailable, "E1310", "the job has stopped", "the job, or a part of it, does not go on by itself: "+p.Waiting, p.Fix)
+	}
 	detail := fmt.Sprintf("%d of %d changes of the counts are restored", p.Counted, p.Of)
 	if p.Waiting != "" {
 		detail = "the job does not run yet: " + p.Waiting

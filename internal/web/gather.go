@@ -169,6 +169,7 @@ type (
 		Counted int64  `json:"counted"`
 		Of      int64  `json:"of"`
 		Waiting string `json:"waiting"`
+		Fix     string `json:"fix"`
 	}
 	partJSON struct {
 		Task        record.Partition                   `json:"task"`

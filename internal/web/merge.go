@@ -41,7 +41,9 @@ func merge(all []Parts, failed []instanceJSON, top int) whole {
 		w.progress.Ready = w.progress.Ready && p.Progress.Ready
 		w.progress.Counted += p.Progress.Counted
 		w.progress.Of += p.Progress.Of
-		w.progress.Waiting = cmp.Or(w.progress.Waiting, p.Progress.Waiting)
+		if w.progress.Waiting == "" || w.progress.Fix == "" && p.Progress.Fix != "" {
+			w.progress.Waiting, w.progress.Fix = p.Progress.Waiting, p.Progress.Fix
+		}
 	}
 	w.users, w.pages, w.minutes = mergeParts(users, top), mergeParts(pages, top), mergeParts(minutes, 0)
 	return w

@@ -111,6 +111,7 @@ type Progress struct {
 	Ready       bool
 	Counted, Of int64
 	Waiting     string // why it does not get on; empty when it does
+	Fix         string // what to do about Waiting; empty where it passes by itself
 }
 
 // MaxLimit is the longest list that a request may ask for.

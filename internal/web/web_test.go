@@ -30,6 +30,7 @@ type fakeResults struct {
 	ready   bool
 	away    *Away
 	waiting string
+	fix     string
 	peers   []Peer
 	parts   func(top int) Parts // instead of the usual ones
 }
@@ -107,7 +108,7 @@ func (f *fakeResults) Progress() Progress {
 }
 
 func (f *fakeResults) progress() Progress {
-	return Progress{Ready: f.ready, Counted: 40, Of: 120, Waiting: f.waiting}
+	return Progress{Ready: f.ready, Counted: 40, Of: 120, Waiting: f.waiting, Fix: f.fix}
 }
 
 func newServer(t *testing.T, change func(*Options)) (*Server, *fakeResults) {
@@ -219,6 +220,13 @@ func TestReadyShowsProgress(t *testing.T) {
 	results.set(func(f *fakeResults) { f.waiting = "no broker" })
 	if _, body := get(t, s, "GET", "/readyz"); !strings.Contains(body, "no broker") {
 		t.Errorf("the reason is missing: %s", body)
+	}
+	results.set(func(f *fakeResults) { f.fix = "reset it" })
+	if response, body := get(t, s, "GET", "/readyz"); response.StatusCode != 503 || !strings.Contains(body, `"code": "E1310"`) || !strings.Contains(body, `"fix": "reset it"`) {
+		t.Errorf("what does not pass by itself: %s", body)
+	}
+	if _, body := get(t, s, "GET", "/v1/counts"); !strings.Contains(body, `"fix": "reset it"`) {
+		t.Errorf("the counts do not say it: %s", body)
 	}
 }
 
