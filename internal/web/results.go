@@ -34,7 +34,7 @@ type AsOf struct {
 type Parts struct {
 	Users, Pages []Part
 	Minutes      []Part // of them the position only: totals know no time
-	DeadLetters  int64 // of the whole job
+	DeadLetters  int64  // of the whole job
 	Progress     Progress
 }
 
