@@ -99,6 +99,9 @@ func remedy(err error) string {
 	if gone, ok := errors.AsType[client.UnknownTopicError](err); ok {
 		return fmt.Sprintf("topic %s was deleted under the job; %s", string(gone.Topic), anew)
 	}
+	if errors.Is(err, engine.ErrProgress) {
+		return fmt.Sprintf("%s has another number of partitions than when it was counted, or was created anew; %s", clicks.Topic, anew)
+	}
 	return ""
 }
 

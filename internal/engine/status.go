@@ -20,6 +20,10 @@ const (
 	Stopped   State = "stopped"
 )
 
+// ErrProgress means that what is stored of a task is not of this job's shape: its
+// input has another number of partitions, or was created anew with one.
+var ErrProgress = topology.ErrProgress
+
 // Status is a snapshot for health and the console.
 type Status struct {
 	State       State
