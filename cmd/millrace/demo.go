@@ -48,6 +48,8 @@ func (a *app) demoCommand() *cobra.Command {
 			switch {
 			case plan.rate < 0 || plan.rate > maxRate:
 				return usage(fmt.Sprintf("use 0 (as fast as possible) to %d", maxRate), "--rate is %v", plan.rate)
+			case plan.count < 0:
+				return usage("use 1 or more, or leave it away to go on until Ctrl-C", "-n is %d", plan.count)
 			case options.Users < 1:
 				return usage("use at least 1", "--users is %d", options.Users)
 			case options.Skew <= 1:

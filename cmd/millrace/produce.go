@@ -77,6 +77,14 @@ func (f *produceFlags) registerProducer(cmd *cobra.Command) {
 
 // config is the cluster's configuration with the flags above it.
 func (f *produceFlags) config() (client.Config, error) {
+	switch {
+	case f.rate < 0 || f.rate > maxRate:
+		return client.Config{}, usage(fmt.Sprintf("use 0 (as fast as possible) to %d", maxRate), "--rate is %v", f.rate)
+	case f.linger < 0:
+		return client.Config{}, usage("use a time such as 5ms, or 0 for none", "--linger is %v", f.linger)
+	case f.batchSize < 0:
+		return client.Config{}, usage("use a number of bytes, or leave it away", "--batch-size is %d", f.batchSize)
+	}
 	config, err := f.cluster.config()
 	if err != nil {
 		return config, err

@@ -116,11 +116,16 @@ type serveSettings struct {
 	jsonLogs          bool
 }
 
+// leastMemory is what the engine asks for.
+const leastMemory = 16 << 20
+
 func (s serveSettings) external() bool { return s.cluster.brokers != "" }
 
 func (f serveFlags) settings() (serveSettings, error) {
 	s := serveSettings{insecure: f.insecure, cluster: f.cluster, durable: f.durability == "fsync", jsonLogs: f.logFormat == "json"}
 	switch {
+	case f.dataDir == "":
+		return s, usage("name a directory, or leave it away for ./millrace-data", "--data-dir is empty")
 	case f.durability != "fsync" && f.durability != "os":
 		return s, usage("use --durability fsync or os", "--durability is %q", f.durability)
 	case f.logFormat != "text" && f.logFormat != "json":
@@ -149,6 +154,9 @@ func (f serveFlags) settings() (serveSettings, error) {
 	}
 	if s.memoryBytes, err = parseBytes("--memory", f.memory); err != nil {
 		return s, err
+	}
+	if s.memoryBytes < leastMemory {
+		return s, usage("use 16MiB or more; the default is 256MiB", "--memory is %q, too small for a job", f.memory)
 	}
 	if s.kafka, err = parseAddress("--kafka-addr", f.kafkaAddr); err != nil {
 		return s, err

@@ -115,6 +115,9 @@ func (a *app) topicsCreate() *cobra.Command {
 			if err := spec.Name.Validate(); err != nil {
 				return usage("choose another name", "%s", err)
 			}
+			if spec.Partitions < 0 || spec.Replicas < 0 {
+				return usage("use 1 or more, or leave it away", "--partitions is %d and --replicas %d", spec.Partitions, spec.Replicas)
+			}
 			return at.administer(cmd.Context(), func(admin *client.Admin) error {
 				if err := admin.CreateTopic(cmd.Context(), spec); err != nil {
 					return err
