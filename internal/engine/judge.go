@@ -134,7 +134,8 @@ func (e *ChangedError) Error() string {
 }
 
 // checkState is step 6 of a start: each store reflects exactly what the group
-// has committed. c is nil when the changelog has no commit record.
+// has committed. c is nil when the changelog has no commit record; ids are those of
+// the topics that the task reads, also through others.
 func checkState(s topology.StoreSpec, c *commitRecord, committed map[record.TopicPartition]record.Offset, p record.Partition, ids map[record.Topic][16]byte) error {
 	state := make(map[record.TopicPartition]record.Offset)
 	if c != nil {
@@ -146,6 +147,11 @@ func checkState(s topology.StoreSpec, c *commitRecord, committed map[record.Topi
 				return &RecreatedError{Topic: in.topic}
 			}
 			state[record.TopicPartition{Topic: in.topic, Partition: p}] = in.offset
+		}
+		for _, o := range c.origins {
+			if id, read := ids[o.topic]; read && id != o.topicID {
+				return &RecreatedError{Topic: o.topic}
+			}
 		}
 	}
 	for tp, offset := range committed {

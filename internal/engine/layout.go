@@ -86,6 +86,28 @@ func (l *layout) inputsOf(sub *topology.Sub, p record.Partition) []*input {
 	return all
 }
 
+// origins are the topics that reach a sub-topology through repartition topics.
+func origins(plan *topology.Plan, sub *topology.Sub, facts map[record.Topic]client.TopicFacts) (all []origin) {
+	for _, s := range sub.Sources {
+		if !s.Repartition() {
+			continue
+		}
+		upstream := &plan.Subs[s.Upstream]
+		found := origins(plan, upstream, facts)
+		for _, s := range upstream.Sources {
+			if !s.Repartition() {
+				found = append(found, origin{s.Topic, facts[s.Topic].ID})
+			}
+		}
+		for _, o := range found {
+			if !slices.Contains(all, o) {
+				all = append(all, o)
+			}
+		}
+	}
+	return all
+}
+
 // fits reports that a topic has more partitions than the layout was made for:
 // the next session lays it out anew, or is refused because keys would move away
 // from their state.

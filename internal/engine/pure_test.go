@@ -19,13 +19,13 @@ func TestCommitRecordComesBack(t *testing.T) {
 	want := commitRecord{form: shape, progress: []byte("progress"), inputs: []inputMark{
 		{topic: "in", topicID: [16]byte{1, 15: 2}, offset: 1 << 40, leaderEpoch: -1},
 		{topic: "other", offset: 0, leaderEpoch: 3},
-	}}
+	}, origins: []origin{{topic: "far", topicID: [16]byte{7}}}}
 	b := want.append(nil)
 	got, err := decodeCommit(b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.form != shape || got.spec != shape.hash() || string(got.progress) != "progress" || len(got.inputs) != 2 || got.inputs[0] != want.inputs[0] || got.inputs[1] != want.inputs[1] {
+	if got.form != shape || got.spec != shape.hash() || string(got.progress) != "progress" || len(got.inputs) != 2 || got.inputs[0] != want.inputs[0] || got.inputs[1] != want.inputs[1] || !slices.Equal(got.origins, want.origins) {
 		t.Errorf("got %+v", got)
 	}
 	for n := range len(b) - len("progress") {
@@ -33,8 +33,8 @@ func TestCommitRecordComesBack(t *testing.T) {
 			t.Errorf("the first %d bytes are accepted: %v", n, err)
 		}
 	}
-	b[0] = 3
-	if _, err := decodeCommit(b); err == nil || !strings.Contains(err.Error(), "version 3") {
+	b[0] = 4
+	if _, err := decodeCommit(b); err == nil || !strings.Contains(err.Error(), "version 4") {
 		t.Errorf("a newer version: %v", err)
 	}
 	// What the first version wrote for one input "in" at offset 5.
@@ -42,6 +42,14 @@ func TestCommitRecordComesBack(t *testing.T) {
 	got, err = decodeCommit(append(old, 5, 1, 'p'))
 	if err != nil || got.spec != 7 || got.form != (form{}) || len(got.inputs) != 1 || got.inputs[0].offset != 5 || string(got.progress) != "p" {
 		t.Errorf("version 1: %+v, %v", got, err)
+	}
+	// What the second one wrote: no origins.
+	none := commitRecord{form: shape, inputs: want.inputs[:1]}
+	second := none.append(nil)
+	second[0] = 2
+	got, err = decodeCommit(append(second[:len(second)-1], 'p'))
+	if err != nil || got.form != shape || len(got.inputs) != 1 || len(got.origins) != 0 || string(got.progress) != "p" {
+		t.Errorf("version 2: %+v, %v", got, err)
 	}
 }
 
@@ -221,6 +229,17 @@ func TestStateIsHeldAgainstOffsets(t *testing.T) {
 	}
 	if _, ok := errors.AsType[*RecreatedError](checkState(spec, at(7), committed(7), 2, map[record.Topic][16]byte{"in": {6}})); !ok {
 		t.Error("an input that was created anew is accepted")
+	}
+	behind := at(7)
+	behind.origins = []origin{{topic: "far", topicID: [16]byte{1}}}
+	for id, want := range map[byte]bool{1: false, 2: true} {
+		err := checkState(spec, behind, committed(7), 2, map[record.Topic][16]byte{"in": {5}, "far": {id}})
+		if _, ok := errors.AsType[*RecreatedError](err); ok != want {
+			t.Errorf("a topic behind a hop, with the id %d: %v", id, err)
+		}
+	}
+	if err := checkState(spec, behind, committed(7), 2, ids); err != nil {
+		t.Errorf("a topic that the job reads no more: %v", err)
 	}
 	changed := spec
 	changed.Window = window.Tumbling(time.Minute)

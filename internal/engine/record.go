@@ -21,7 +21,8 @@ type commitRecord struct {
 	form     form   // of the store's entries; unknown in a record of version 1
 	spec     uint64 // its hash
 	inputs   []inputMark
-	progress []byte // the task's, see topology.Task
+	origins  []origin // behind the inputs that are repartition topics
+	progress []byte   // the task's, see topology.Task
 }
 
 // inputMark is the position in one source partition.
@@ -32,6 +33,14 @@ type inputMark struct {
 	leaderEpoch int32
 }
 
+// origin is a topic whose records reach a task through repartition topics. Its
+// offsets are its own readers' affair, but when it is created anew, what was counted
+// of the old one must not be counted on.
+type origin struct {
+	topic   record.Topic
+	topicID [16]byte
+}
+
 // commitKey is the key of commit records. No UTF-8 text begins so, and no key of
 // the codecs that come with Millrace is equal to it.
 var commitKey = []byte("\xff\x00millrace.commit")
@@ -40,10 +49,14 @@ func isCommitKey(key []byte) bool { return bytes.Equal(key, commitKey) }
 
 // An encoded commit record; numbers are uvarints, text has its size before it:
 //
-//	| version 2 | form: store, key, value, window size ns, slide ns | inputs n | n × (topic, topic id 16, offset, leader epoch+1) | progress…
+//	| version 3 | form: store, key, value, window size ns, slide ns
+//	| inputs n | n × (topic, topic id 16, offset, leader epoch+1)
+//	| origins n | n × (topic, topic id 16)
+//	| progress…
 //
-// Version 1 had the form's hash in eight bytes instead of the form.
-const commitVersion = 2
+// Version 2 had no origins, version 1 the form's hash in eight bytes instead of the
+// form as well.
+const commitVersion = 3
 
 func (c *commitRecord) append(b []byte) []byte {
 	b = append(b, commitVersion)
@@ -60,6 +73,11 @@ func (c *commitRecord) append(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(in.offset))
 		b = binary.AppendUvarint(b, uint64(in.leaderEpoch+1))
 	}
+	b = binary.AppendUvarint(b, uint64(len(c.origins)))
+	for _, o := range c.origins {
+		b = binary.AppendUvarint(b, uint64(len(o.topic)))
+		b = append(append(b, o.topic...), o.topicID[:]...)
+	}
 	return append(b, c.progress...)
 }
 
@@ -74,23 +92,26 @@ func decodeCommit(b []byte) (*commitRecord, error) {
 	switch b[0] {
 	case 1:
 		c.spec = binary.BigEndian.Uint64(r.take(8))
-	case commitVersion:
+	case 2, commitVersion:
 		c.form = r.form()
 		c.spec = c.form.hash()
 	default:
 		return nil, fmt.Errorf("%w: version %d, this program knows %d: run the newer program", errCommitRecord, b[0], commitVersion)
 	}
-	n := r.uvarint()
-	if n > uint64(len(r.b)) {
-		return nil, fmt.Errorf("%w: %d inputs in %d bytes", errCommitRecord, n, len(r.b))
-	}
-	for range n {
+	for range r.count() {
 		var in inputMark
 		in.topic = record.Topic(r.take(r.uvarint()))
 		copy(in.topicID[:], r.take(16))
 		in.offset = record.Offset(r.uvarint())
 		in.leaderEpoch = int32(r.uvarint()) - 1
 		c.inputs = append(c.inputs, in)
+	}
+	if b[0] >= 3 {
+		for range r.count() {
+			o := origin{topic: record.Topic(r.take(r.uvarint()))}
+			copy(o.topicID[:], r.take(16))
+			c.origins = append(c.origins, o)
+		}
 	}
 	if r.short {
 		return nil, fmt.Errorf("%w: it is cut off", errCommitRecord)
@@ -113,6 +134,16 @@ func (r *reader) uvarint() uint64 {
 	}
 	r.b = r.b[n:]
 	return v
+}
+
+// count is how many things follow, of at least one byte each.
+func (r *reader) count() uint64 {
+	n := r.uvarint()
+	if n > uint64(len(r.b)) {
+		r.short, r.b = true, nil
+		return 0
+	}
+	return n
 }
 
 func (r *reader) take(n uint64) []byte {

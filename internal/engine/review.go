@@ -166,7 +166,7 @@ func (r *Review) stores(plan *topology.Plan, facts map[record.Topic]client.Topic
 				added = append(added, spec)
 				continue
 			}
-			r.Changes = append(r.Changes, r.store(&sub, spec, s, facts))
+			r.Changes = append(r.Changes, r.store(plan, &sub, spec, s, facts))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(standing)) {
@@ -175,7 +175,7 @@ func (r *Review) stores(plan *topology.Plan, facts map[record.Topic]client.Topic
 	r.repartitions(plan)
 }
 
-func (r *Review) store(sub *topology.Sub, spec topology.StoreSpec, s *StandingStore, facts map[record.Topic]client.TopicFacts) Change {
+func (r *Review) store(plan *topology.Plan, sub *topology.Sub, spec topology.StoreSpec, s *StandingStore, facts map[record.Topic]client.TopicFacts) Change {
 	what, again := "state "+spec.Name, "count all anew: millrace jobs reset "+r.App
 	for _, p := range s.Partitions {
 		if p.commit == nil {
@@ -191,11 +191,20 @@ func (r *Review) store(sub *topology.Sub, spec topology.StoreSpec, s *StandingSt
 					Fix: "read the topic as before, or " + again}
 			}
 			if f, exists := facts[in.topic]; exists && f.ID != in.topicID {
-				return Change{Kind: Incompatible, What: what, Detail: fmt.Sprintf("its input %q was deleted and created anew", string(in.topic)), Fix: again}
+				return recreated(what, in.topic, again)
+			}
+		}
+		for _, now := range origins(plan, sub, facts) {
+			if slices.ContainsFunc(p.commit.origins, func(was origin) bool { return was.topic == now.topic && was != now }) {
+				return recreated(what, now.topic, again)
 			}
 		}
 	}
 	return Change{Kind: Keep, What: what, Detail: fmt.Sprintf("%v; %d partitions", formOf(spec), len(s.Partitions))}
+}
+
+func recreated(what string, input record.Topic, fix string) Change {
+	return Change{Kind: Incompatible, What: what, Detail: fmt.Sprintf("its input %q was deleted and created anew", string(input)), Fix: fix}
 }
 
 // unused is a store that the program does not have: perhaps under another name.

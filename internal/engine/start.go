@@ -336,7 +336,7 @@ func (s *starter) afterDamage(u *unit, sub *topology.Sub, damage *store.DamageEr
 // task does steps 5 to 7 for one task.
 func (s *starter) task(u *unit, sub *topology.Sub) (*task, error) {
 	l, p := s.in.layout, u.key.p
-	t := &task{options: s.in.options, sub: sub, p: p, inputs: l.inputsOf(sub, p), flushed: s.in.options.Now()}
+	t := &task{options: s.in.options, sub: sub, p: p, inputs: l.inputsOf(sub, p), origins: origins(&l.plan, sub, l.facts), flushed: s.in.options.Now()}
 	committed := make(map[record.TopicPartition]record.Offset)
 	ids := make(map[record.Topic][16]byte)
 	for _, i := range t.inputs {
@@ -344,6 +344,9 @@ func (s *starter) task(u *unit, sub *topology.Sub) (*task, error) {
 		i.committed, i.leaderEpoch, i.start = at.Offset, at.LeaderEpoch, s.spans[i.tp].Start
 		i.topicID, i.next = l.facts[i.tp.Topic].ID, i.position()
 		committed[i.tp], ids[i.tp.Topic] = at.Offset, i.topicID
+	}
+	for _, o := range t.origins {
+		ids[o.topic] = o.topicID
 	}
 	progress := s.committed[t.inputs[0].tp].Note
 	cfg := l.taskConfig(s.in.options, sub, p)

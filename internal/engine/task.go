@@ -21,6 +21,7 @@ type task struct {
 	out     *output
 	inputs  []*input
 	stores  []*taskStore
+	origins []origin
 
 	pending []topology.Batch // polled, to be processed next
 	last    *commitRecord    // of the last commit that is known; nil: none
@@ -104,7 +105,7 @@ func (t *task) prepare() {
 			return
 		}
 	}
-	t.open = &commitRecord{progress: t.step.AppendProgress(nil)}
+	t.open = &commitRecord{origins: t.origins, progress: t.step.AppendProgress(nil)}
 	for _, in := range t.inputs {
 		in.claim = t.claim(in)
 		t.open.inputs = append(t.open.inputs, inputMark{topic: in.tp.Topic, topicID: in.topicID, offset: in.claim, leaderEpoch: in.leaderEpoch})
