@@ -96,8 +96,8 @@ func streamsJob(ctx context.Context, keyed bool) (*counter, error) {
 		b.Close()
 		return nil, err
 	}
-	var said strings.Builder // for one reader, when the process has ended
-	w.says = &said
+	var said strings.Builder         // for one reader, when the process has ended
+	w.says, w.heap = &said, "-Xmx1g" // its memory is measured: what it needs
 	stop := func() {
 		w.close()
 		b.Close()

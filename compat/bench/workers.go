@@ -157,10 +157,13 @@ type streamsWorker struct {
 	java, classPath string
 	dir             string
 	args            []string
+	heap            string    // as the JVM takes it
 	says            io.Writer // what it prints; nil: nobody reads it
 	running         *exec.Cmd // nil before the first start
 }
 
+// newStreamsWorker has more heap than it needs: with 1 GiB and millions of keys it
+// does nothing but collect garbage, and that would not be its speed.
 func newStreamsWorker(brokers string, in input, args ...string) (*streamsWorker, error) {
 	java, classPath, err := foreign.Streams()
 	if err != nil {
@@ -172,7 +175,7 @@ func newStreamsWorker(brokers string, in input, args ...string) (*streamsWorker,
 	}
 	args = append([]string{"brokers=" + brokers, "input=" + clicksTopic, "output=" + streamsOutput, "id=bench", "dir=" + dir,
 		fmt.Sprint("keyed=", in.keyed)}, args...)
-	return &streamsWorker{java: java, classPath: classPath, dir: dir, args: args}, nil
+	return &streamsWorker{java: java, classPath: classPath, dir: dir, args: args, heap: "-Xmx4g"}, nil
 }
 
 // streamsOutput is where Count.java writes.
@@ -217,7 +220,7 @@ func (s *streamsWorker) close() {
 }
 
 func (s *streamsWorker) command(ctx context.Context, more ...string) *exec.Cmd {
-	argv := slices.Concat([]string{"-Xmx1g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", s.classPath, "Count"}, s.args, more)
+	argv := slices.Concat([]string{s.heap, "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", s.classPath, "Count"}, s.args, more)
 	cmd := exec.CommandContext(ctx, s.java, argv...)
 	cmd.SysProcAttr = target.Orphanless()
 	return cmd
