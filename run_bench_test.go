@@ -32,13 +32,17 @@ func BenchmarkCount(b *testing.B) {
 // BenchmarkCommitInterval is the count with commits every 100 ms, and with commits
 // as seldom as 4 M records allow. There is no way to run without transactions; the
 // difference bounds what exactly-once costs from above, since results and changes
-// of state would be sent every 100 ms without them, too. At most 5 % is the goal.
-// It wants many records, in pairs: -benchtime 10000000x -count 5.
+// of state would be sent every 100 ms without them, too. With a hundred users there
+// are few of those. At most 5 % is the goal. It wants many records, in pairs:
+// -benchtime 10000000x -count 5.
 func BenchmarkCommitInterval(b *testing.B) {
-	for _, keyed := range []bool{true, false} {
+	for _, c := range []struct {
+		keyed bool
+		users int
+	}{{true, 100}, {true, 10_000}, {false, 10_000}} {
 		for _, interval := range []time.Duration{100 * time.Millisecond, 5 * time.Second} {
-			b.Run(fmt.Sprintf("keyed=%v/every=%v", keyed, interval), func(b *testing.B) {
-				benchmarkCount(b, keyed, 10_000, millrace.CommitInterval(interval))
+			b.Run(fmt.Sprintf("keyed=%v/users=%d/every=%v", c.keyed, c.users, interval), func(b *testing.B) {
+				benchmarkCount(b, c.keyed, c.users, millrace.CommitInterval(interval))
 			})
 		}
 	}
