@@ -206,7 +206,7 @@ func scriptAwait(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("waited in vain for %s; the last answer (%v) was\n%s%s", args[0], err, out, ts.ReadFile("stderr"))
+			ts.Fatalf("waited in vain for %s; the last answer (%v) was\n%s%s\nthe server said\n%s", args[0], err, out, ts.ReadFile("stderr"), ts.Value(serversKey).(*servers).last().talk)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -223,7 +223,7 @@ func scriptGet(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("waited in vain for %s; the last answer (%v) was\n%s", args[1], err, body)
+			ts.Fatalf("waited in vain for %s; the last answer (%v) was\n%s\nthe server said\n%s", args[1], err, body, ts.Value(serversKey).(*servers).last().talk)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
