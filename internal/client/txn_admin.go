@@ -67,29 +67,56 @@ type Span struct {
 	Stable record.Offset // the last stable offset
 }
 
+// ExistingSpans is [Admin.Spans] for topics that were there: it goes on asking
+// for those that the brokers do not know, and says [UnknownTopicError] when they
+// have not for several seconds.
+func (a *Admin) ExistingSpans(ctx context.Context, topics ...record.Topic) (spans map[record.TopicPartition]Span, err error) {
+	missing := 0
+	err = retry(ctx, func() (err error) {
+		var unknown record.Topic
+		spans, unknown, err = a.spans(ctx, topics)
+		if unknown != "" {
+			if missing++; missing >= missingTries {
+				return UnknownTopicError{Topic: unknown}
+			}
+		}
+		return err
+	})
+	return spans, err
+}
+
 // Spans are those of every partition of topics.
 func (a *Admin) Spans(ctx context.Context, topics ...record.Topic) (map[record.TopicPartition]Span, error) {
+	spans, _, err := a.spans(ctx, topics)
+	return spans, err
+}
+
+// spans also names a topic that the brokers do not know, if that is the error.
+func (a *Admin) spans(ctx context.Context, topics []record.Topic) (all map[record.TopicPartition]Span, unknown record.Topic, err error) {
 	names := topicNames(topics)
 	starts, err := a.client.ListStartOffsets(ctx, names...)
 	if err != nil {
-		return nil, a.wrap("list start offsets", err, "")
+		return nil, "", a.wrap("list start offsets", err, "")
 	}
 	stable, err := a.client.ListCommittedOffsets(ctx, names...)
 	if err != nil {
-		return nil, a.wrap("list last stable offsets", err, "")
+		return nil, "", a.wrap("list last stable offsets", err, "")
 	}
-	all := make(map[record.TopicPartition]Span)
+	all = make(map[record.TopicPartition]Span)
 	var faults []error
 	stable.Each(func(end kadm.ListedOffset) {
 		start, _ := starts.Lookup(end.Topic, end.Partition)
 		tp := record.TopicPartition{Topic: record.Topic(end.Topic), Partition: record.Partition(end.Partition)}
 		if err := errors.Join(end.Err, start.Err); err != nil {
+			if isAny(err, kerr.UnknownTopicOrPartition) {
+				unknown = tp.Topic
+			}
 			faults = append(faults, fmt.Errorf("list offsets of %s: %w", tp, translate(err, a.brokers)))
 			return
 		}
 		all[tp] = Span{Start: record.Offset(start.Offset), Stable: record.Offset(end.Offset)}
 	})
-	return all, errors.Join(faults...)
+	return all, unknown, errors.Join(faults...)
 }
 
 // Decided waits until readers see the end of every transaction that is open in

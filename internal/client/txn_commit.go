@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -133,11 +134,15 @@ func (s *Session) Fence(ctx context.Context, ids []string) error {
 //
 // It asks for the partitions by name: a broker that is asked for all leaves out
 // those without a commit, and with them one whose first commit is pending.
+//
+// [UnknownTopicError] when the brokers say for several seconds that a topic is
+// not the one that this session knew.
 func (s *Session) Committed(ctx context.Context, partitions []record.TopicPartition) (map[record.TopicPartition]Position, error) {
 	all := make(map[record.TopicPartition]Position, len(partitions))
 	if len(partitions) == 0 {
 		return all, nil
 	}
+	missing := 0
 	err := s.retry(ctx, func() error {
 		clear(all)
 		answer, err := s.fetchOffsets(partitions).RequestWith(ctx, s.client)
@@ -149,7 +154,13 @@ func (s *Session) Committed(ctx context.Context, partitions []record.TopicPartit
 		}
 		for _, t := range answer.Topics {
 			for _, p := range t.Partitions {
-				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				err := kerr.ErrorForCode(p.ErrorCode)
+				if isAny(err, kerr.UnknownTopicOrPartition, kerr.UnknownTopicID) {
+					if missing++; missing >= missingTries {
+						return UnknownTopicError{Topic: unansweredTopic(answer, partitions)}
+					}
+				}
+				if err != nil {
 					return fmt.Errorf("%s-%d: %w", t.Topic, p.Partition, err)
 				}
 				position := Position{Offset: record.Offset(p.Offset), LeaderEpoch: p.LeaderEpoch}
@@ -172,6 +183,28 @@ func (s *Session) Committed(ctx context.Context, partitions []record.TopicPartit
 	return all, nil
 }
 
+// unansweredTopic is one that was asked for and has no good answer. A refused ID
+// comes back without the topic's name.
+func unansweredTopic(answer *kmsg.OffsetFetchResponse, partitions []record.TopicPartition) record.Topic {
+	known := make(map[record.Topic]bool)
+	for _, t := range answer.Topics {
+		known[record.Topic(t.Topic)] = !slices.ContainsFunc(t.Partitions, func(p kmsg.OffsetFetchResponseTopicPartition) bool {
+			return isAny(kerr.ErrorForCode(p.ErrorCode), kerr.UnknownTopicOrPartition, kerr.UnknownTopicID)
+		})
+	}
+	for _, tp := range partitions {
+		if !known[tp.Topic] {
+			return tp.Topic
+		}
+	}
+	return ""
+}
+
+// missingTries is how often brokers must say that a topic does not exist until
+// it is believed, in the rhythm of retry: six seconds. One that has just started,
+// or is far behind its controller, does not know all topics yet.
+const missingTries = 14
+
 func (s *Session) fetchOffsets(partitions []record.TopicPartition) *kmsg.OffsetFetchRequest {
 	r := kmsg.NewPtrOffsetFetchRequest()
 	r.Group, r.RequireStable = s.session.Group, true
@@ -186,7 +219,9 @@ func (s *Session) fetchOffsets(partitions []record.TopicPartition) *kmsg.OffsetF
 // retry calls f until it succeeds, fails for good, or ctx ends. What is worth
 // waiting for: a coordinator that moves, a transaction that is being ended, a
 // commit that is pending.
-func (s *Session) retry(ctx context.Context, f func() error) error {
+func (s *Session) retry(ctx context.Context, f func() error) error { return retry(ctx, f) }
+
+func retry(ctx context.Context, f func() error) error {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		err := f()
 		if err == nil || !kerr.IsRetriable(err) && !isAny(err, kerr.UnstableOffsetCommit, kerr.ConcurrentTransactions) {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -146,12 +147,7 @@ func (in *instance) resolve(ctx context.Context, why error) error {
 		return err
 	}
 	in.options.faults.reach(afterSettle)
-	tasks := in.running()
-	var committed map[record.TopicPartition]client.Position
-	err := in.waiting(func() (err error) {
-		committed, err = in.session.Committed(ctx, in.partitionsOfTasks(tasks))
-		return err
-	})
+	committed, err := in.standing(ctx)
 	if err != nil {
 		return err
 	}
@@ -167,6 +163,26 @@ func (in *instance) resolve(ctx context.Context, why error) error {
 	}
 	in.rewind(committed)
 	return in.session.Begin()
+}
+
+// standing asks where the group stands in the inputs of the running tasks. Those
+// whose input does not exist any more stop, the others are asked for again.
+func (in *instance) standing(ctx context.Context) (committed map[record.TopicPartition]client.Position, err error) {
+	for {
+		tasks := in.running()
+		inputs := in.partitionsOfTasks(tasks)
+		err := in.waiting(func() (err error) {
+			committed, err = in.session.Committed(ctx, inputs)
+			return err
+		})
+		unknown, gone := errors.AsType[client.UnknownTopicError](err)
+		if !gone {
+			return committed, err
+		}
+		if err := in.faulty(unknown); err != nil || len(in.running()) == len(tasks) {
+			return nil, errors.Join(unknown, err)
+		}
+	}
 }
 
 func (in *instance) judge(u *unit, committed map[record.TopicPartition]client.Position) verdict {

@@ -16,8 +16,9 @@ import (
 type Engine struct {
 	options Options
 	metrics *metrics
-	life    context.Context // of the session that runs
-	checked bool            // the cluster was held against the plan, see preflight
+	life    context.Context           // of the session that runs
+	checked bool                      // the cluster was held against the plan, see preflight
+	inputs  map[record.Topic][16]byte // the topics that the first session has read, see sameInputs
 
 	// tables guards the tasks of the instance that runs. The loop holds it, but
 	// while it waits for the cluster; readers share it.

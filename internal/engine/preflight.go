@@ -171,11 +171,15 @@ func (e *Engine) preflight(ctx context.Context, admin *client.Admin, transaction
 		if err != nil {
 			return nil, err
 		}
+		if err := e.sameInputs(facts); err != nil {
+			return nil, err
+		}
 		create, problems := preflight(plan, facts, committed)
 		if len(problems) > 0 {
 			return nil, &PreflightError{problems}
 		}
 		if len(create) == 0 && missing(plan, facts) == "" {
+			e.noteInputs(facts)
 			return &layout{plan: *plan, facts: facts, groups: groupTopics(plan.Subs)}, nil
 		}
 		for _, t := range create {
@@ -190,6 +194,35 @@ func (e *Engine) preflight(ctx context.Context, admin *client.Admin, transaction
 		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		}
+	}
+}
+
+// sameInputs holds the inputs against those of the first session: one that was
+// deleted under the job is not made anew, and one that only has its name is not
+// taken for it. It may heal: brokers that have just started do not know all topics.
+func (e *Engine) sameInputs(facts map[record.Topic]client.TopicFacts) error {
+	for topic, id := range e.inputs {
+		switch now, exists := facts[topic]; {
+		case !exists:
+			return client.UnknownTopicError{Topic: topic}
+		case now.ID != id:
+			return &RecreatedError{Topic: topic}
+		}
+	}
+	return nil
+}
+
+func (e *Engine) noteInputs(facts map[record.Topic]client.TopicFacts) {
+	if e.inputs != nil {
+		return
+	}
+	e.inputs = make(map[record.Topic][16]byte)
+	for _, sub := range e.options.Plan.Subs {
+		for _, s := range sub.Sources {
+			if !s.Repartition() {
+				e.inputs[s.Topic] = facts[s.Topic].ID
+			}
 		}
 	}
 }

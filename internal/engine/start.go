@@ -137,7 +137,8 @@ func lasting(err error) bool {
 	_, changelog := errors.AsType[*ChangelogError](err)
 	_, recreated := errors.AsType[*RecreatedError](err)
 	_, changed := errors.AsType[*ChangedError](err)
-	return mismatch || changelog || recreated || changed || errors.Is(err, errCommitRecord)
+	_, deleted := errors.AsType[client.UnknownTopicError](err)
+	return deleted || mismatch || changelog || recreated || changed || errors.Is(err, errCommitRecord)
 }
 
 // startResult is a unit that is ready to run, or why it is not.
@@ -172,13 +173,7 @@ func (in *instance) start(ctx context.Context, units []*unit) {
 	in.starters.Go(func() {
 		in.options.faults.reach(beforeRestore)
 		s := &starter{in: in, ctx: ctx}
-		if err := s.look(units); err != nil {
-			for _, u := range units {
-				s.tell(startResult{unit: u, err: err})
-				u.turn.end()
-			}
-			return
-		}
+		units := s.lookAt(units)
 		var wg sync.WaitGroup
 		room := make(chan struct{}, restoreAtOnce)
 		for _, u := range units {
@@ -240,6 +235,38 @@ func (s *starter) tell(r startResult) {
 	}
 }
 
+// lookAt does steps 2 to 4, and returns the units that can go on. The others are
+// told why not.
+func (s *starter) lookAt(units []*unit) []*unit {
+	for len(units) > 0 {
+		err := s.look(units)
+		if err == nil {
+			return units
+		}
+		rest := s.unconcerned(units, err)
+		for _, u := range units {
+			if !slices.Contains(rest, u) {
+				s.tell(startResult{unit: u, err: err})
+				u.turn.end()
+			}
+		}
+		units = rest
+	}
+	return nil
+}
+
+// unconcerned are the units that an error says nothing about: when an input does
+// not exist, those that do not read it.
+func (s *starter) unconcerned(units []*unit, err error) []*unit {
+	unknown, deleted := errors.AsType[client.UnknownTopicError](err)
+	if !deleted {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(units), func(u *unit) bool {
+		return slices.Contains(s.in.layout.groups[u.key.group].topics, unknown.Topic)
+	})
+}
+
 // look does steps 2 to 4.
 func (s *starter) look(units []*unit) error {
 	var inputs, changelogs []record.TopicPartition
@@ -274,7 +301,7 @@ func (s *starter) look(units []*unit) error {
 // ends asks how far the inputs and the changelogs can be read.
 func (s *starter) ends(inputs, changelogs []record.TopicPartition) error {
 	var err error
-	if s.spans, err = s.in.admin.Spans(s.ctx, topicNames(inputs)...); err != nil {
+	if s.spans, err = s.in.admin.ExistingSpans(s.ctx, topicNames(inputs)...); err != nil {
 		return err
 	}
 	look := s.in.admin.Decided
