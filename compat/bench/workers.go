@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -230,7 +231,7 @@ func (s *streamsWorker) command(ctx context.Context, more ...string) *exec.Cmd {
 func (s *streamsWorker) run(ctx context.Context, before, all int) (usage, error) {
 	out, err := s.command(ctx, fmt.Sprint("events=", all-before)).Output()
 	if err != nil {
-		return usage{}, fmt.Errorf("run Kafka Streams: %w\n%s", err, out)
+		return usage{}, fmt.Errorf("run Kafka Streams: %w\n%s", errors.Join(ctx.Err(), err), out)
 	}
 	return streamsUsage(string(out), all-before)
 }
