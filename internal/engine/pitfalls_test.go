@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -258,7 +259,9 @@ func TestStalledRestoreDoesNotWriteOverItsSuccessor(t *testing.T) {
 				a.start()
 				<-stalled
 				w.evictAll() // it joins again, and gets the partition once more
-				w.feed(10)
+				// Old values must show whether they come before the last flush or behind it,
+				// beside new values of all keys or with their old position beside a new key.
+				w.send(0, append(slices.Clone(w.sent[0]), event{"new", "v1"})...)
 				time.Sleep(20 * time.Second)
 				if ran := w.behind() == nil; ran != planted {
 					t.Errorf("the second start has not waited: %v", ran)
