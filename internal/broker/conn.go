@@ -81,8 +81,13 @@ func addrPort(addr net.Addr) netip.AddrPort {
 func (c *conn) clientHost() string { return "/" + c.remote.Addr().String() }
 
 // advertised is the address that this client is told for this node (W4): the
-// configured one, else that by which the client reached us.
+// configured one, else that by which the client reached us. A client of this
+// process has come in by a door of its own, and comes in by another one the next
+// time: it is told one name for all, or it would take us for a broker that moves.
 func (c *conn) advertised() (host string, port int32) {
+	if c.inside {
+		return "localhost", insidePort
+	}
 	configured := c.b.advertise
 	if c.encrypted {
 		configured = c.b.advertiseTLS
@@ -99,6 +104,9 @@ func (c *conn) advertised() (host string, port int32) {
 	}
 	return host, port
 }
+
+// insidePort stands for all doors, see Broker.Dial; nobody listens there.
+const insidePort = 1
 
 // serve runs the connection until it ends and both of its goroutines have.
 func (c *conn) serve() {

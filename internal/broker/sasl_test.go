@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 	"time"
@@ -258,6 +259,23 @@ func TestRemovedUserIsOut(t *testing.T) {
 	}
 	if err := n.RemoveUser("ana"); !errors.Is(err, broker.ErrNoUser) {
 		t.Errorf("removed twice: %v", err)
+	}
+}
+
+// Each connection from within has a port of its own: were it told, a client would
+// leave all its connections behind at each look at the metadata.
+func TestClientsFromWithinStayConnected(t *testing.T) {
+	n := serve(t, broker.Config{FS: openDir(t, t.TempDir())})
+	addresses := make(map[string]bool)
+	for range 3 {
+		meta, err := kmsg.NewPtrMetadataRequest().RequestWith(testContext(t), n.inside(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		addresses[fmt.Sprint(meta.Brokers[0].Host, ":", meta.Brokers[0].Port)] = true
+	}
+	if len(addresses) != 1 {
+		t.Errorf("clients of the process are told %v", addresses)
 	}
 }
 
