@@ -53,7 +53,7 @@ func (o Options) withDefaults() Options {
 // and lets nobody write at l0StopWrites. Its own values (4 and 12) have it write
 // everything again at every second flush: for 10^6 keys of which half change
 // between two flushes a fifth of all the processor time that the disk costs, while
-// reads become a tenth cheaper by it.
+// reads become a seventh cheaper by it.
 const (
 	l0Compaction = 8
 	l0StopWrites = 24
