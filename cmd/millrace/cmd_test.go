@@ -118,6 +118,33 @@ func TestEnvironmentFillsFlags(t *testing.T) {
 	}
 }
 
+// What is typed is neither refused nor without effect because of the variable of
+// a flag that does not go with it.
+func TestTypedFlagsBeatVariablesOfOthers(t *testing.T) {
+	for _, c := range []struct {
+		variables map[string]string
+		typed     string
+		want      string // in the complaint
+	}{
+		{map[string]string{"MILLRACE_BROKERS": "127.0.0.1:1"}, "jobs list --data-dir /dev/null/none", "/dev/null/none"},
+		{map[string]string{"KAFKA_BROKERS": "127.0.0.1:1"}, "users list --data-dir /dev/null/none", "/dev/null/none"},
+		{map[string]string{"MILLRACE_DATA_DIR": "/dev/null/none"}, "jobs list --brokers 127.0.0.1:1", "127.0.0.1:1"},
+		{map[string]string{"MILLRACE_DATA_DIR": "/dev/null/none", "KAFKA_BROKERS": "127.0.0.1:1"}, "jobs list", "127.0.0.1:1"},
+		{map[string]string{"MILLRACE_DATA_DIR": "/dev/null/none", "KAFKA_BROKERS": "127.0.0.1:1"}, "users list", "127.0.0.1:1"},
+		{map[string]string{"MILLRACE_TO_LATEST": "true"}, "jobs reset j --to never", `"never"`},
+		{map[string]string{"MILLRACE_DRY_RUN": "true"}, "jobs reset j --yes --brokers 127.0.0.1:1", "127.0.0.1:1"},
+		{map[string]string{"MILLRACE_GROUP": "g"}, "consume c -e --brokers 127.0.0.1:1", "127.0.0.1:1"},
+		{map[string]string{"MILLRACE_BROKERS": "127.0.0.1:1"}, "serve --auth sasl --http-addr :0 --kafka-addr :0 --data-dir /dev/null/none", "/dev/null/none"},
+		{map[string]string{"MILLRACE_AUTH": "sasl"}, "serve --brokers 127.0.0.1:1 --http-addr :0 --data-dir " + t.TempDir(), "127.0.0.1:1"},
+		{map[string]string{"MILLRACE_TO": "end", "MILLRACE_TO_LATEST": "true"}, "jobs reset j", "exclude each other"},
+	} {
+		got := call(t, "", c.variables, strings.Fields(c.typed)...)
+		if got.code == exitDone || !strings.Contains(got.stderr, c.want) {
+			t.Errorf("%v millrace %s: exit %d\n%s", c.variables, c.typed, got.code, got.stderr)
+		}
+	}
+}
+
 func TestPositions(t *testing.T) {
 	now := time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC)
 	for text, want := range map[string]client.Start{

@@ -66,6 +66,7 @@ func (a *app) consumeCommand() *cobra.Command {
 	flags.StringVar(&f.isolation, "isolation", "read_committed", "read_committed or read_uncommitted")
 	flags.Int32SliceVar(&f.partitions, "partition", nil, "only these partitions")
 	flags.BoolVarP(&f.exitAtEnd, "exit-at-end", "e", false, "stop at the end that the topic has now")
+	excludes(flags, "group", "partition", "exit-at-end")
 	complete(cmd, "isolation", "read_committed", "read_uncommitted")
 	complete(cmd, "from", "beginning", "end")
 	f.cluster.register(cmd)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,17 +16,24 @@ import (
 
 // flagsFromEnvironment gives each flag that is not on the command line the value
 // of its variable: --data-dir is MILLRACE_DATA_DIR. An empty variable counts as
-// not set.
+// not set, and so does that of a flag which would take one that was typed out of
+// effect.
 func (a *app) flagsFromEnvironment(flags *pflag.FlagSet) error {
+	typed := make(map[string]bool)
+	flags.Visit(func(f *pflag.Flag) { typed[f.Name] = true })
+	isTyped := func(name string) bool { return typed[name] }
 	var faults []error
 	flags.VisitAll(func(f *pflag.Flag) {
+		if isTyped(f.Name) || f.Name == "help" || f.Annotations[onlyTyped] != nil || slices.ContainsFunc(f.Annotations[givesWayTo], isTyped) {
+			return
+		}
 		name := variableOf(f.Name)
 		value, set := a.getenv(name)
 		if f.Name == "brokers" && !set && f.Annotations[readsKafkaBrokers] != nil {
 			name = "KAFKA_BROKERS"
 			value, set = a.getenv(name)
 		}
-		if f.Changed || !set || value == "" || f.Name == "help" {
+		if !set || value == "" {
 			return
 		}
 		if err := flags.Set(f.Name, value); err != nil {
@@ -39,7 +47,43 @@ func (a *app) flagsFromEnvironment(flags *pflag.FlagSet) error {
 }
 
 func variableOf(flag string) string {
-	return "MILLRACE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+const variablePrefix = "MILLRACE_"
+
+// Annotations of flags.
+const (
+	givesWayTo = "millrace_gives_way_to" // its variable is not read when one of these flags is typed
+	onlyTyped  = "millrace_only_typed"   // it has no variable
+)
+
+// excludes says that a flag and each of the others are not for the same command:
+// a typed one goes before the variables of those that it excludes.
+func excludes(flags *pflag.FlagSet, name string, others ...string) {
+	for _, other := range others {
+		giveWay(flags, name, other)
+		giveWay(flags, other, name)
+	}
+}
+
+func giveWay(flags *pflag.FlagSet, name, typed string) {
+	var before []string
+	if f := flags.Lookup(name); f != nil {
+		before = f.Annotations[givesWayTo]
+	}
+	// The flag exists: each caller registers it first.
+	_ = flags.SetAnnotation(name, givesWayTo, append(before, typed))
+}
+
+// registerAtRest adds --data-dir to a command that works on a cluster otherwise.
+// MILLRACE_DATA_DIR tells a server where its data is. That it is set does not mean
+// that the server is stopped, and that such a command should work there.
+func registerAtRest(flags *pflag.FlagSet, dir *string) {
+	flags.StringVar(dir, "data-dir", "", "work on this data directory, whose server is not running, instead of a cluster; a typed --brokers wins, no variable is read for it")
+	excludes(flags, "data-dir", "brokers")
+	// The flag exists: it was registered above.
+	_ = flags.SetAnnotation("data-dir", onlyTyped, []string{"true"})
 }
 
 // readsKafkaBrokers marks --brokers flags that KAFKA_BROKERS may fill, too.

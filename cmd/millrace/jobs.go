@@ -46,7 +46,7 @@ type jobPlace struct {
 
 func (p *jobPlace) register(cmd *cobra.Command) {
 	p.cluster.register(cmd)
-	cmd.Flags().StringVar(&p.dataDir, "data-dir", "", "work on this data directory, whose server is not running, instead of a cluster; --brokers wins")
+	registerAtRest(cmd.Flags(), &p.dataDir)
 }
 
 func (p *jobPlace) atRest() bool { return p.dataDir != "" && p.cluster.brokers == "" }

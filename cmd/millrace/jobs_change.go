@@ -170,6 +170,9 @@ func (a *app) jobsReset() *cobra.Command {
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only show what would go, the default")
 	flags.BoolVar(&f.force, "force", false, "take members out of the group that are gone without having said so")
 	flags.BoolVar(&f.reset, "yes", false, "really do it")
+	excludes(flags, "to", "to-earliest", "to-latest")
+	excludes(flags, "to-earliest", "to-latest")
+	excludes(flags, "dry-run", "yes")
 	at.register(cmd)
 	out.register(cmd)
 	return cmd

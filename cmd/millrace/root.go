@@ -13,7 +13,8 @@ Kafka cluster.
 
 Data goes to stdout, talk to stderr. On a terminal results are tables, piped they
 are one JSON object per line, and -o chooses. Each flag can be given as an
-environment variable, --data-dir as MILLRACE_DATA_DIR; the flag wins.
+environment variable, --data-dir as MILLRACE_DATA_DIR; what is typed wins, also over
+the variable of a flag that it excludes.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused by policy or
 authorization, 5 the server could not be reached, 6 a check failed, 130 a second

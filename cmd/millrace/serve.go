@@ -90,6 +90,8 @@ func (a *app) serveCommand() *cobra.Command {
 	flags.StringVar(&f.cluster.commandConfig, "command-config", "", "file of Kafka client properties for --brokers (TLS, SASL)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text, or json for machines")
+	excludes(flags, "brokers", "kafka-addr", "kafka-tls-addr", "tls-cert", "tls-key", "advertise", "advertise-tls", "auth", "super-users",
+		"durability", "default-partitions", "max-connections", "max-connections-per-ip", "group-initial-rebalance-delay", "offsets-topic-partitions")
 	complete(cmd, "durability", "fsync", "os")
 	complete(cmd, "auth", authNone, authSASL)
 	complete(cmd, "log-level", "debug", "info", "warn", "error")

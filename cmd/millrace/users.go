@@ -45,7 +45,7 @@ type userPlace struct {
 
 func (p *userPlace) register(cmd *cobra.Command) {
 	p.cluster.register(cmd)
-	cmd.Flags().StringVar(&p.dataDir, "data-dir", "", "work on this data directory, whose server is not running, instead of a cluster; --brokers wins")
+	registerAtRest(cmd.Flags(), &p.dataDir)
 }
 
 // open does work on the users of the chosen place.
