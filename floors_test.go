@@ -40,8 +40,9 @@ var rooms = map[string]struct {
 	"millracetest":           {5, []string{"internal/topology", "millrace", "record"}},
 	"internal/clicks":        {5, []string{"agg", "codec", "internal/client", "millrace", "record", "window"}},
 	"internal/web":           {5, []string{"record"}},
+	"internal/where":         {0, []string{"record"}},
 	"internal/verify":        {2, []string{"internal/client", "record"}},
-	"cmd/millrace":           {6, []string{"examples", "internal/broker", "internal/clicks", "internal/client", "internal/engine", "internal/group", "internal/log", "internal/verify", "internal/vfs", "internal/web", "record"}},
+	"cmd/millrace":           {6, []string{"examples", "internal/broker", "internal/clicks", "internal/client", "internal/engine", "internal/group", "internal/log", "internal/verify", "internal/vfs", "internal/web", "internal/where", "record"}},
 }
 
 // exclusive lists the packages that only the named rooms may import.

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"millrace/internal/client"
+	"millrace/internal/where"
 	"millrace/record"
 )
 
@@ -25,13 +26,21 @@ With --group the position is shared with the other members of that consumer grou
 and committed as records are printed; --from then holds only where the group has
 committed nothing yet.
 
--o value prints the bare values, one per line.`
+-o value prints the bare values, one per line.
+
+--where prints only the records that an expression wants. Paths begin with topic,
+partition, offset, ts, key, value or headers, and go on into JSON with .name,
+["any name"] or [0]; there are == != < <= > >= && || ! and parentheses, and the
+functions has(path), contains(text, part), prefix(text, part), suffix(text, part).
+-n counts what is printed.`
 
 const consumeExample = `  millrace consume click_events                   # from the beginning, then live
   millrace consume click_events --from end         # only what comes now
   millrace consume click_events --from -1h -n 100  # at most 100 of the last hour
   millrace consume click_events -e -o value | sort | uniq -c
-  millrace consume click_events --partition 2 --from 17 -n 1`
+  millrace consume click_events --partition 2 --from 17 -n 1
+  millrace consume click_events --where 'value.user_id == "ana" && contains(value.page, "/shop")'
+  millrace consume click_events-dlq -e --where 'headers["millrace.reason"] == "decode"'`
 
 const asValue = "value"
 
@@ -42,6 +51,7 @@ type consumeFlags struct {
 	isolation  string
 	partitions []int32
 	exitAtEnd  bool
+	where      string
 	cluster    cluster
 	output     output
 }
@@ -67,6 +77,7 @@ func (a *app) consumeCommand() *cobra.Command {
 	flags.Int32SliceVar(&f.partitions, "partition", nil, "only these partitions")
 	flags.BoolVarP(&f.exitAtEnd, "exit-at-end", "e", false, "stop at the end that the topic has now")
 	excludes(flags, "group", "partition", "exit-at-end")
+	flags.StringVar(&f.where, "where", "", "only records that this expression wants, such as 'value.user_id == \"ana\"'")
 	complete(cmd, "isolation", "read_committed", "read_uncommitted")
 	complete(cmd, "from", "beginning", "end")
 	f.cluster.register(cmd)
@@ -107,6 +118,10 @@ func (a *app) consume(ctx context.Context, topic record.Topic, f consumeFlags) e
 	if err != nil {
 		return err
 	}
+	wanted, err := f.filter()
+	if err != nil {
+		return err
+	}
 	printer, err := a.recordPrinter(f.output)
 	if err != nil {
 		return err
@@ -127,8 +142,20 @@ func (a *app) consume(ctx context.Context, topic record.Topic, f consumeFlags) e
 		return err
 	}
 	defer consumer.Close()
-	r := reader{consumer: consumer, printer: printer, left: f.count, ends: ends, group: config.Group != ""}
+	r := reader{consumer: consumer, printer: printer, wants: wanted, left: f.count, ends: ends, group: config.Group != ""}
 	return errors.Join(r.run(ctx), printer.close())
+}
+
+// filter is what --where wants; without it, every record.
+func (f *consumeFlags) filter() (func(*record.Record) bool, error) {
+	if f.where == "" {
+		return func(*record.Record) bool { return true }, nil
+	}
+	e, err := where.Parse(f.where)
+	if err != nil {
+		return nil, usage("millrace consume --help shows what it may say; in a shell, put it in single quotes", "--where %s", err)
+	}
+	return e.Match, nil
 }
 
 // stopsAt checks that the topic is there and gives, for each partition that has
@@ -164,6 +191,7 @@ func stopsAt(ctx context.Context, config client.Config, s client.Subscription) (
 type reader struct {
 	consumer *client.Consumer
 	printer  *recordPrinter
+	wants    func(*record.Record) bool
 	left     int64 // 0 is no limit
 	ends     map[record.Partition]record.Offset
 	group    bool
@@ -210,6 +238,9 @@ func (r *reader) print(b *client.Batch) (done bool, err error) {
 	for i := range b.Records {
 		if end, bounded := r.ends[b.Partition]; r.ends != nil && (!bounded || b.Records[i].Offset >= end) {
 			break
+		}
+		if !r.wants(&b.Records[i]) {
+			continue
 		}
 		if err := r.printer.print(&b.Records[i]); err != nil {
 			return false, err
@@ -289,7 +320,7 @@ func (p *recordPrinter) print(r *record.Record) error {
 	}
 }
 
-const timestampLayout = "2006-01-02T15:04:05.000Z"
+const timestampLayout = where.TimestampLayout
 
 func keyText(key []byte) string {
 	if key == nil {
