@@ -350,53 +350,52 @@ func (w *world) behind() error {
 	if err != nil {
 		return err
 	}
-	var topics []record.Topic
-	for _, sub := range w.plan.Subs {
-		for _, s := range sub.Sources {
-			topics = append(topics, s.Topic)
-		}
-	}
-	spans, err := w.admin.Spans(ctx, topics...)
+	spans, err := w.settled()
 	if err != nil {
 		return err
 	}
-	if err := w.open(); err != nil {
-		return err
-	}
-	for tp, span := range spans {
-		if committed[tp] < span.Stable && w.records(tp, committed[tp], span.Stable) {
-			return fmt.Errorf("%s is committed up to %d of %d", tp, committed[tp], span.Stable)
+	for _, sub := range w.plan.Subs {
+		for _, s := range sub.Sources {
+			for tp, span := range spans {
+				if tp.Topic == s.Topic && committed[tp] < span.Stable && w.records(tp, committed[tp], span.Stable) {
+					return fmt.Errorf("%s is committed up to %d of %d", tp, committed[tp], span.Stable)
+				}
+			}
 		}
 	}
 	return nil
 }
 
-// open names a partition with an open transaction, which hides what lies behind
-// it from readers.
-func (w *world) open() error {
-	topics := []string{"in-dlq", "out"}
+// settled is what readers see of all topics of the job; an error when a
+// transaction was open, which hides what lies behind it. The ends are asked for
+// last: a transaction that ends in between has hidden something from the spans.
+func (w *world) settled() (map[record.TopicPartition]client.Span, error) {
+	topics := []record.Topic{"in-dlq", "out"}
 	for _, sub := range w.plan.Subs {
 		for _, s := range sub.Sources {
-			topics = append(topics, string(s.Topic))
+			topics = append(topics, s.Topic)
 		}
 		for _, s := range sub.Stores {
-			topics = append(topics, string(s.Changelog))
+			topics = append(topics, s.Changelog)
 		}
 	}
+	spans, err := w.admin.Spans(context.Background(), topics...)
+	if err != nil {
+		return nil, err
+	}
 	for _, topic := range topics {
-		ends, err := w.admin.Offsets(context.Background(), record.Topic(topic))
+		ends, err := w.admin.Offsets(context.Background(), topic)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		spans := w.spans(topic)
 		for _, p := range ends {
-			tp := record.TopicPartition{Topic: record.Topic(topic), Partition: p.Partition}
+			tp := record.TopicPartition{Topic: topic, Partition: p.Partition}
 			if spans[tp].Stable < p.End {
-				return fmt.Errorf("%s has an open transaction", tp)
+				return nil, fmt.Errorf("%s had an open transaction", tp)
 			}
 		}
 	}
-	return nil
+	return spans, nil
 }
 
 // records reports whether there is a committed record between two offsets.
