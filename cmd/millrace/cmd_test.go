@@ -145,6 +145,44 @@ func TestTypedFlagsBeatVariablesOfOthers(t *testing.T) {
 	}
 }
 
+func TestMisspeltVariablesAreNamed(t *testing.T) {
+	// None of these is meant for a flag: Kubernetes sets them for a service called
+	// millrace, and tests have their own.
+	others := []string{
+		"PATH=/bin", "MILLRACE_=x", "MILLRACE_DATADIR=", "MILLRACE_DATA_DIR=/d", "MILLRACE_CLEANUP_POLICY_OF_MINE=x",
+		"MILLRACE_SERVICE_HOST=10.0.0.1", "MILLRACE_SERVICE_PORT=9092", "MILLRACE_SERVICE_PORT_KAFKA=9092", "MILLRACE_SERVICE_PORT_HTTP=8080", "MILLRACE_PORT=tcp://10.0.0.1:9092",
+		"MILLRACE_PORT_9092_TCP=tcp://10.0.0.1:9092", "MILLRACE_PORT_9092_TCP_PROTO=tcp", "MILLRACE_PORT_9092_TCP_PORT=9092", "MILLRACE_PORT_9092_TCP_ADDR=10.0.0.1",
+		"MILLRACE_HTTP=x", "MILLRACE_TLS=x", "MILLRACE_SCALE_ROLE=x", "MILLRACE_SCALE_DIR=x", "MILLRACE_SCALE_USERS=1", "MILLRACE_SCALE_MEMORY=1",
+		"MILLRACE_CONFORMANCE_KAFKA=x", "MILLRACE_CONFORMANCE_SECURED_KAFKA=x", "MILLRACE_CONFORMANCE_RECORD=x", "MILLRACE_MUTATED_FRAMES=1", "MILLRACE_TEST_IDLE_CLIENTS=1",
+	}
+	misspelt := []string{"MILLRACE_DATADIR=/d", "MILLRACE_BROKER=b", "MILLRACE_KAFKA_ADRESS=:1", "MILLRACE_Log_Level=debug"}
+	want := "MILLRACE_DATADIR is not read. Did you mean MILLRACE_DATA_DIR?\n" +
+		"MILLRACE_BROKER is not read. Did you mean MILLRACE_BROKERS?\n" +
+		"MILLRACE_KAFKA_ADRESS is not read. Did you mean MILLRACE_KAFKA_ADDR?\n" +
+		"MILLRACE_Log_Level is not read. Did you mean MILLRACE_LOG_LEVEL?\n"
+	for _, c := range []struct {
+		command   string
+		variables []string
+		want      string
+	}{
+		{"query --by none", others, ""},
+		{"query --by none", slices.Concat(others, misspelt), want},
+		{"topics list -b 127.0.0.1:1", misspelt, want},
+		{"version", misspelt, ""},
+		{"completion bash", misspelt, ""},
+		{"__complete topics describe --bro", misspelt, ""},
+		{"help topics", misspelt, ""},
+	} {
+		var stdout, stderr bytes.Buffer
+		a := &app{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, getenv: func(string) (string, bool) { return "", false }, environ: func() []string { return c.variables }}
+		a.run(t.Context(), strings.Fields(c.command))
+		said, _, _ := strings.Cut(stderr.String(), "error ")
+		if named := strings.Contains(stderr.String(), "is not read"); said != c.want && (named || c.want != "") || strings.Contains(stdout.String(), "is not read") {
+			t.Errorf("millrace %s, with %s:\n%swant:\n%s", c.command, c.variables, stderr.String(), c.want)
+		}
+	}
+}
+
 func TestPositions(t *testing.T) {
 	now := time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC)
 	for text, want := range map[string]client.Start{

@@ -15,7 +15,7 @@ import (
 var version = "unknown"
 
 func main() {
-	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.LookupEnv}
+	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.LookupEnv, environ: os.Environ}
 	ctx, stop := interruptible(os.Exit)
 	code := a.run(ctx, os.Args[1:])
 	stop()
@@ -27,6 +27,7 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) (string, bool)
+	environ        func() []string // as os.Environ; nil: nothing is misspelt
 }
 
 // run executes one command line and returns the exit code. Problems are written

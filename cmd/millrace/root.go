@@ -26,15 +26,18 @@ const rootExample = `  millrace serve --demo              # broker, click job an
 
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:               "millrace",
-		Short:             "A durable Kafka-protocol broker with clicks counted on top",
-		Long:              rootHelp,
-		Example:           rootExample,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.flagsFromEnvironment(cmd.Flags()) },
-		Args:              onlyVerbs,
-		RunE:              showHelp,
+		Use:           "millrace",
+		Short:         "A durable Kafka-protocol broker with clicks counted on top",
+		Long:          rootHelp,
+		Example:       rootExample,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			a.warnOfVariables(cmd)
+			return a.flagsFromEnvironment(cmd.Flags())
+		},
+		Args: onlyVerbs,
+		RunE: showHelp,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(cmd.CommandPath()+" --help", "%s", err)

@@ -88,7 +88,7 @@ func (a *Admin) Group(ctx context.Context, name string) (Group, error) {
 		return Group{}, a.wrap("list groups", err, "")
 	}
 	if _, known := listed[name]; !known {
-		return Group{}, UnknownGroupError{Group: name, Nearest: nearest(name, listed.Groups())}
+		return Group{}, UnknownGroupError{Group: name, Nearest: Nearest(name, listed.Groups())}
 	}
 	lags, err := a.client.Lag(ctx, name)
 	if err != nil {

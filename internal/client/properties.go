@@ -63,7 +63,7 @@ func (c *Config) Set(key, value string) error {
 	known := properties()
 	apply, ok := known[key]
 	if !ok {
-		return &UnknownPropertyError{Key: key, Nearest: nearest(key, PropertyNames())}
+		return &UnknownPropertyError{Key: key, Nearest: Nearest(key, PropertyNames())}
 	}
 	if err := apply(c, value); err != nil {
 		return fmt.Errorf("%s: %w", key, err)

@@ -2,9 +2,9 @@ package client
 
 import "strings"
 
-// nearest is the name that s most likely meant, or empty when none is close:
+// Nearest is the name that s most likely meant, or empty when none is close:
 // more than a third of s would have to change. Ties go to the first.
-func nearest(s string, names []string) string {
+func Nearest(s string, names []string) string {
 	best, bestDistance := "", max(2, len(s)/3)+1
 	for _, name := range names {
 		if d := editDistance(strings.ToLower(s), strings.ToLower(name)); d < bestDistance {

@@ -288,7 +288,7 @@ func (a *Admin) topicError(ctx context.Context, doing string, name record.Topic,
 	}
 	unknown := UnknownTopicError{Topic: name}
 	if details, listErr := a.client.ListTopics(ctx); listErr == nil {
-		unknown.Nearest = record.Topic(nearest(string(name), details.Names()))
+		unknown.Nearest = record.Topic(Nearest(string(name), details.Names()))
 	}
 	return unknown
 }

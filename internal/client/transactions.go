@@ -72,7 +72,7 @@ func (a *Admin) Transaction(ctx context.Context, id string) (Transaction, error)
 	}
 	if errors.Is(err, kerr.TransactionalIDNotFound) {
 		listed, _ := a.client.ListTransactions(ctx, nil, nil)
-		return Transaction{}, UnknownTransactionError{ID: id, Nearest: nearest(id, slices.Sorted(maps.Keys(listed)))}
+		return Transaction{}, UnknownTransactionError{ID: id, Nearest: Nearest(id, slices.Sorted(maps.Keys(listed)))}
 	}
 	if err != nil {
 		return Transaction{}, a.wrap("describe transaction "+id, err, "")
