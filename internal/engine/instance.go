@@ -38,6 +38,8 @@ type instance struct {
 	published time.Time // when the last snapshot was made
 	republish bool      // one is due at once
 
+	nobodySince time.Time // when a partition was first seen with nobody; zero: each is with somebody
+
 	starters sync.WaitGroup
 	started  chan startResult
 	purge    purger

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"time"
 
 	"millrace/internal/client"
@@ -125,6 +126,9 @@ func (in *instance) publish() {
 	if in.expecting() {
 		state = Starting
 	}
+	if err := in.withNobody(now); err != nil && state == Active {
+		state, failure = Degraded, err
+	}
 	in.engine.metrics.observe(tasks)
 	in.engine.publishStatus(state, failure, tasks, in.session.Peers(), in.transactionalID, now)
 }
@@ -146,6 +150,45 @@ func (in *instance) expecting() bool {
 		return false
 	}
 	return true
+}
+
+// withNobody names a partition that the group has given to nobody for longer than
+// it takes to hand one over: no unit can fail that would say so.
+func (in *instance) withNobody(now time.Time) error {
+	given := make(map[record.TopicPartition]bool)
+	peers := in.session.Peers()
+	for _, peer := range peers {
+		for topic, partitions := range peer.Partitions {
+			for _, p := range partitions {
+				given[record.TopicPartition{Topic: topic, Partition: p}] = true
+			}
+		}
+	}
+	for g := range in.layout.groups {
+		for p := range in.layout.partitionsOf(g) {
+			for _, tp := range in.partitionsOf(unitKey{g, record.Partition(p)}) {
+				if given[tp] || len(peers) == 0 {
+					continue
+				}
+				if in.nobodySince.IsZero() {
+					in.nobodySince = now
+				}
+				if now.Sub(in.nobodySince) < in.options.SessionTimeout {
+					return nil
+				}
+				return &UnassignedError{tp}
+			}
+		}
+	}
+	in.nobodySince = time.Time{}
+	return nil
+}
+
+// UnassignedError says that no instance reads a partition of an input.
+type UnassignedError struct{ record.TopicPartition }
+
+func (e *UnassignedError) Error() string {
+	return fmt.Sprintf("nobody reads %s: the group does not find topic %q, which was perhaps deleted, or an instance does not hand it over", e.TopicPartition, string(e.Topic))
 }
 
 const publishInterval = 100 * time.Millisecond
