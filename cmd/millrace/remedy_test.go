@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"millrace/internal/client"
 	"millrace/internal/engine"
@@ -34,3 +35,22 @@ func TestWhatStoppedForGoodHasARemedy(t *testing.T) {
 }
 
 var errBusy = errors.New("busy")
+
+// What the brokers hold up passes by itself once they are well, also when the last
+// refusal had a cause that would not.
+func TestWhatTheBrokersHoldUpSaysWhereToLook(t *testing.T) {
+	tp := record.TopicPartition{Topic: "click_events", Partition: 3}
+	for _, err := range []error{
+		&engine.StalledError{Waited: time.Minute},
+		&engine.StalledError{Waited: time.Minute, Err: client.CorruptError{TopicPartition: tp, Offset: 7}},
+	} {
+		if got := brokersRemedy(fmt.Errorf("job: %w", err)); !strings.Contains(got, "disk") {
+			t.Errorf("%v: %q", err, got)
+		}
+	}
+	for _, err := range []error{nil, errBusy, client.ErrForbidden, client.CorruptError{TopicPartition: tp, Offset: 7}} {
+		if got := brokersRemedy(err); got != "" {
+			t.Errorf("%v: %q", err, got)
+		}
+	}
+}

@@ -105,6 +105,15 @@ func remedy(err error) string {
 	return ""
 }
 
+// brokersRemedy is what to look at when the job waits for its brokers; empty for
+// all other errors.
+func brokersRemedy(err error) string {
+	if _, stalled := errors.AsType[*engine.StalledError](err); stalled {
+		return "look at the brokers: make room if a disk is full (df, and their log), and start those that are away; nothing is lost meanwhile, and the next commit makes the job ready"
+	}
+	return ""
+}
+
 // Progress is how far the tasks of this instance are restored.
 func (r results) Progress() web.Progress {
 	status := r.job.engine.Status()
@@ -112,6 +121,10 @@ func (r results) Progress() web.Progress {
 	for _, t := range status.Tasks {
 		p.Counted += t.Restored
 		p.Of += t.RestoreTo
+	}
+	if fix := brokersRemedy(status.Err); fix != "" && !p.Ready {
+		p.Waiting, p.Fix, p.Brokers = status.Err.Error(), fix, true
+		return p
 	}
 	switch status.State {
 	case engine.Starting:

@@ -69,6 +69,7 @@ func (in *instance) commit(ctx context.Context) error {
 	in.engine.metrics.committed(in.open, now, now.Sub(began))
 	in.open = opened{}
 	in.engine.committed(now)
+	in.engine.settled()
 	return in.afterCommit(now)
 }
 
@@ -140,6 +141,7 @@ func (in *instance) abandon(ctx context.Context, why error) error {
 // changelog brings what was committed.
 func (in *instance) resolve(ctx context.Context, why error) error {
 	in.engine.metrics.aborts.Inc()
+	in.engine.refused(why)
 	in.limits = in.limits.refused()
 	in.options.Logger.Info("a transaction was not committed: its outcome is asked for", "job", in.options.Plan.App, "err", why)
 	in.options.faults.reach(beforeSettle)

@@ -19,6 +19,7 @@ type Engine struct {
 	life    context.Context           // of the session that runs
 	checked bool                      // the cluster was held against the plan, see preflight
 	inputs  map[record.Topic][16]byte // the topics that the first session has read, see sameInputs
+	owing   owing
 
 	// tables guards the tasks of the instance that runs. The loop holds it, but
 	// while it waits for the cluster; readers share it.
@@ -29,8 +30,10 @@ type Engine struct {
 
 	mu struct {
 		sync.Mutex
-		status   Status
-		troubled error // of the disk
+		status    Status
+		troubled  error     // of the disk
+		owedSince time.Time // when the first record was taken that is not committed; zero: there is none
+		refused   error     // why the last transaction since then was not committed
 	}
 }
 
@@ -84,6 +87,7 @@ func (e *Engine) run(ctx context.Context, db *store.DB) error {
 		e.options.Logger.Warn("the job has lost its session and starts a new one", "job", e.options.Plan.App, "err", err)
 		e.metrics.sessions.Inc()
 		e.set(Degraded, err)
+		e.refused(err)
 		if e.options.Now().Sub(began) > 10*longestWait {
 			wait = firstWait
 		}

@@ -186,6 +186,7 @@ func (in *instance) process(columns []client.Columns) error {
 			s.task.take(s.input, c)
 		}
 		if n := len(c.Offsets); n > 0 {
+			in.engine.owe(c.TopicPartition, c.Offsets[n-1]+1)
 			in.open.records += int64(n)
 			if first := c.Timestamps[0]; first > 0 && (in.open.oldest == 0 || first < in.open.oldest) {
 				in.open.oldest = first

@@ -19,6 +19,7 @@ type metrics struct {
 	lag         prometheus.Gauge
 	misplaced   prometheus.Counter
 	endToEnd    prometheus.Histogram
+	owed        prometheus.GaugeFunc
 
 	misplacedSeen int64
 	lateSeen      int64 // of the tasks that run, so far added
@@ -45,10 +46,13 @@ func newMetrics(r prometheus.Registerer, job string, e *Engine) *metrics {
 			Name: "millrace_job_end_to_end_seconds", Help: "Time from the timestamp of a transaction's oldest record to its commit.", ConstLabels: labels,
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 18),
 		}),
+		owed: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "millrace_job_uncommitted_seconds", Help: "How long the record waits for its commit that was taken first, this instance; 0: none waits.", ConstLabels: labels,
+		}, func() float64 { return e.owed().Seconds() }),
 		lettersSeen: make(map[string]int64),
 	}
 	if r != nil {
-		r.MustRegister(m.records, m.commits, m.aborts, m.sessions, m.memory, m.watermark, m.late, m.deadLetters, m.lag, m.misplaced, m.endToEnd)
+		r.MustRegister(m.owed, m.records, m.commits, m.aborts, m.sessions, m.memory, m.watermark, m.late, m.deadLetters, m.lag, m.misplaced, m.endToEnd)
 	}
 	return m
 }

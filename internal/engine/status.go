@@ -53,7 +53,13 @@ func (e *Engine) Status() Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := e.mu.status
-	if s.State == Active && e.mu.troubled != nil {
+	if s.State != Active {
+		return s
+	}
+	// The loop may hang in a commit, so it is the asking that finds out.
+	if err := e.stalledLocked(); err != nil {
+		s.State, s.Err = Degraded, err
+	} else if e.mu.troubled != nil {
 		s.State, s.Err = Degraded, e.mu.troubled
 	}
 	return s
@@ -125,6 +131,8 @@ func (in *instance) publish() {
 	}
 	if in.expecting() {
 		state = Starting
+	} else {
+		in.acquit()
 	}
 	if err := in.withNobody(now); err != nil && state == Active {
 		state, failure = Degraded, err

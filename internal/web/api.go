@@ -69,6 +69,7 @@ type (
 		Percent float64 `json:"percent"`
 		Waiting string  `json:"waiting,omitempty"`
 		Fix     string  `json:"fix,omitempty"`
+		Brokers bool    `json:"brokers,omitzero"` // see Progress
 	}
 )
 
@@ -134,7 +135,7 @@ func pagesOf(counts []Count) []pageJSON {
 }
 
 func progressOf(p Progress) progressJSON {
-	out := progressJSON{Counted: p.Counted, Of: p.Of, Waiting: p.Waiting, Fix: p.Fix}
+	out := progressJSON{Counted: p.Counted, Of: p.Of, Waiting: p.Waiting, Fix: p.Fix, Brokers: p.Brokers}
 	switch {
 	case p.Ready:
 		out.Percent = 100
@@ -260,7 +261,7 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 }
 
 // ready answers 200 once all of this instance's counts are restored.
-// Before that it answers 503 with the progress, as a problem with extra members.
+// Before that, and while the job does not get on, it answers 503 with the progress, as a problem with extra members.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	p := s.options.Results.Progress()
 	if p.Ready {
@@ -280,6 +281,9 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 }
 
 func problemNotReady(p Progress) problem {
+	if p.Brokers {
+		return newProblem(http.StatusServiceUnavailable, "E1311", "the job waits for the brokers", "the job goes on by itself when the brokers are well: "+p.Waiting, p.Fix)
+	}
 	if p.Fix != "" {
 		return newProblem(http.StatusServiceUnavailable, "E1310", "the job has stopped", "the job, or a part of it, does not go on by itself: "+p.Waiting, p.Fix)
 	}

@@ -170,6 +170,7 @@ type (
 		Of      int64  `json:"of"`
 		Waiting string `json:"waiting"`
 		Fix     string `json:"fix"`
+		Brokers bool   `json:"brokers,omitzero"`
 	}
 	partJSON struct {
 		Task        record.Partition                   `json:"task"`

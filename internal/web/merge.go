@@ -42,7 +42,7 @@ func merge(all []Parts, failed []instanceJSON, top int) whole {
 		w.progress.Counted += p.Progress.Counted
 		w.progress.Of += p.Progress.Of
 		if w.progress.Waiting == "" || w.progress.Fix == "" && p.Progress.Fix != "" {
-			w.progress.Waiting, w.progress.Fix = p.Progress.Waiting, p.Progress.Fix
+			w.progress.Waiting, w.progress.Fix, w.progress.Brokers = p.Progress.Waiting, p.Progress.Fix, p.Progress.Brokers
 		}
 	}
 	w.users, w.pages, w.minutes = mergeParts(users, top), mergeParts(pages, top), mergeParts(minutes, 0)

@@ -112,6 +112,7 @@ type Progress struct {
 	Counted, Of int64
 	Waiting     string // why it does not get on; empty when it does
 	Fix         string // what to do about Waiting; empty where it passes by itself
+	Brokers     bool   // Waiting is for the brokers: once they are well, which Fix helps, it passes by itself
 }
 
 // MaxLimit is the longest list that a request may ask for.

@@ -31,6 +31,7 @@ type fakeResults struct {
 	away    *Away
 	waiting string
 	fix     string
+	brokers bool
 	peers   []Peer
 	parts   func(top int) Parts // instead of the usual ones
 }
@@ -108,7 +109,7 @@ func (f *fakeResults) Progress() Progress {
 }
 
 func (f *fakeResults) progress() Progress {
-	return Progress{Ready: f.ready, Counted: 40, Of: 120, Waiting: f.waiting, Fix: f.fix}
+	return Progress{Ready: f.ready, Counted: 40, Of: 120, Waiting: f.waiting, Fix: f.fix, Brokers: f.brokers}
 }
 
 func newServer(t *testing.T, change func(*Options)) (*Server, *fakeResults) {
@@ -227,6 +228,10 @@ func TestReadyShowsProgress(t *testing.T) {
 	}
 	if _, body := get(t, s, "GET", "/v1/counts"); !strings.Contains(body, `"fix": "reset it"`) {
 		t.Errorf("the counts do not say it: %s", body)
+	}
+	results.set(func(f *fakeResults) { f.fix, f.brokers = "make room", true })
+	if response, body := get(t, s, "GET", "/readyz"); response.StatusCode != 503 || !strings.Contains(body, `"code": "E1311"`) || !strings.Contains(body, `"fix": "make room"`) || !strings.Contains(body, "by itself") {
+		t.Errorf("what passes when the brokers are well: %s", body)
 	}
 }
 
