@@ -48,6 +48,11 @@ func TestWhatTheBrokersHoldUpSaysWhereToLook(t *testing.T) {
 			t.Errorf("%v: %q", err, got)
 		}
 	}
+	for _, err := range []error{&client.AwayError{Brokers: []string{"b1:9092"}, Err: errBusy}, client.ErrUnreachable} {
+		if got := brokersRemedy(fmt.Errorf("job: %w", err)); !strings.Contains(got, "start the brokers") {
+			t.Errorf("%v: %q", err, got)
+		}
+	}
 	for _, err := range []error{nil, errBusy, client.ErrForbidden, client.CorruptError{TopicPartition: tp, Offset: 7}} {
 		if got := brokersRemedy(err); got != "" {
 			t.Errorf("%v: %q", err, got)

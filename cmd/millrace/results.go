@@ -111,6 +111,9 @@ func brokersRemedy(err error) string {
 	if _, stalled := errors.AsType[*engine.StalledError](err); stalled {
 		return "look at the brokers: make room if a disk is full (df, and their log), and start those that are away; nothing is lost meanwhile, and the next commit makes the job ready"
 	}
+	if _, away := errors.AsType[*client.AwayError](err); away || errors.Is(err, client.ErrUnreachable) {
+		return "start the brokers that do not answer, or check the address and the network in between; the job joins its group by itself then"
+	}
 	return ""
 }
 

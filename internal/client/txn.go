@@ -68,6 +68,7 @@ type Session struct {
 	config  Config
 	session SessionConfig
 	peers   *balancer
+	dials   dials
 
 	sending context.Context // of every record
 	abandon context.CancelFunc
@@ -152,6 +153,7 @@ func (s *Session) options() ([]kgo.Opt, error) {
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), // a lost position is reported, never guessed
 		kgo.OnPartitionsAssigned(s.assigned),
+		kgo.WithHooks(&s.dials),
 		kgo.OnPartitionsRevoked(s.revoked),
 		kgo.OnPartitionsLost(s.lost),
 
@@ -232,6 +234,7 @@ func (s *Session) Wake() { signal(s.woken) }
 // assigned takes partitions that franz-go must not read: the fetcher does.
 func (s *Session) assigned(_ context.Context, client *kgo.Client, added map[string][]int32) {
 	client.PauseFetchPartitions(added)
+	s.dials.forget()
 	s.event(Assigned, added)
 }
 

@@ -4,11 +4,43 @@ package engine
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"millrace/internal/client"
 )
+
+// While the brokers are away, the job names those that do not answer.
+func TestJobNamesBrokersThatAreAway(t *testing.T) {
+	inWorld(t, keyedPlan("app"), 2, func(w *world) {
+		a := w.node("a").start()
+		w.feed(30)
+		w.mustCatchUp()
+		a.network.cut()
+		named := 0
+		for range 600 {
+			time.Sleep(200 * time.Millisecond)
+			s := a.engine.Status()
+			if away, ok := errors.AsType[*client.AwayError](s.Err); ok && slices.Equal(away.Brokers, w.brokers) {
+				named++
+			}
+		}
+		if named == 0 {
+			w.t.Errorf("in two minutes without brokers none was named: %+v", a.engine.Status())
+		}
+		a.network.mend()
+		w.feed(10)
+		w.mustCatchUp()
+		time.Sleep(5 * time.Second)
+		if s := a.engine.Status(); s.State != Active || s.Err != nil {
+			w.t.Errorf("the brokers are back, and the job is %s: %v", s.State, s.Err)
+		}
+		w.mustBeRight()
+	})
+}
 
 // While the brokers take no record, as with a full disk, nothing is committed: the
 // job says so when that takes longer than a transaction may, keeps saying so over

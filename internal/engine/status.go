@@ -29,7 +29,7 @@ var ErrProgress = topology.ErrProgress
 type Status struct {
 	State       State
 	Since       time.Time
-	Err         error // why it is degraded or failed
+	Err         error // why it is degraded or failed; which brokers do not answer while it is starting
 	Tasks       []TaskStatus
 	Peers       []client.Peer // the group, this instance included
 	Self        string        // transactional id of this instance: which of Peers it is
@@ -131,6 +131,9 @@ func (in *instance) publish() {
 	}
 	if in.expecting() {
 		state = Starting
+		if failure == nil {
+			failure = in.session.Away()
+		}
 	} else {
 		in.acquit()
 	}
