@@ -15,6 +15,7 @@ type metrics struct {
 	memory      prometheus.Gauge
 	watermark   prometheus.Gauge
 	late        prometheus.Counter
+	skipped     prometheus.Counter
 	deadLetters *prometheus.CounterVec
 	lag         prometheus.Gauge
 	misplaced   prometheus.Counter
@@ -23,6 +24,7 @@ type metrics struct {
 
 	misplacedSeen int64
 	lateSeen      int64 // of the tasks that run, so far added
+	skippedSeen   int64
 	lettersSeen   map[string]int64
 }
 
@@ -39,6 +41,7 @@ func newMetrics(r prometheus.Registerer, job string, e *Engine) *metrics {
 		memory:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_job_state_memory_bytes", Help: "Memory of the tables.", ConstLabels: labels}),
 		watermark:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_job_watermark_seconds", Help: "Lowest watermark of the tasks that have one, in seconds since the epoch.", ConstLabels: labels}),
 		late:        prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_job_late_total", Help: "Records that were too late for their window.", ConstLabels: labels}),
+		skipped:     prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_job_skipped_total", Help: "Records that a stage with the policy Skip could not take, once per stage.", ConstLabels: labels}),
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millrace_job_dead_letters_total", Help: "Records that a stage could not take.", ConstLabels: labels}, []string{"reason"}),
 		lag:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_job_lag_records", Help: "Records behind the committed positions, this instance.", ConstLabels: labels}),
 		misplaced:   prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_job_misplaced_total", Help: "Sampled records of keyed topics that are not in the partition of their key.", ConstLabels: labels}),
@@ -52,7 +55,7 @@ func newMetrics(r prometheus.Registerer, job string, e *Engine) *metrics {
 		lettersSeen: make(map[string]int64),
 	}
 	if r != nil {
-		r.MustRegister(m.owed, m.records, m.commits, m.aborts, m.sessions, m.memory, m.watermark, m.late, m.deadLetters, m.lag, m.misplaced, m.endToEnd)
+		r.MustRegister(m.owed, m.records, m.commits, m.aborts, m.sessions, m.memory, m.watermark, m.late, m.skipped, m.deadLetters, m.lag, m.misplaced, m.endToEnd)
 	}
 	return m
 }
@@ -69,13 +72,14 @@ func (m *metrics) committed(o opened, now time.Time, took time.Duration) {
 // observe takes over what the tasks that run here have counted. Tasks that went
 // away took their counts along: sums that fell are a new start.
 func (m *metrics) observe(tasks []TaskStatus) {
-	var late, lag, misplaced int64
+	var late, skipped, lag, misplaced int64
 	letters := make(map[string]int64)
 	lowest := float64(-1)
 	for _, t := range tasks {
 		lag += t.Lag
 		for _, s := range t.Stats {
 			late += s.Late
+			skipped += s.Skipped
 			misplaced += s.Misplaced
 			for refusal, n := range s.DeadLetters {
 				letters[refusal.Reason] += n
@@ -91,6 +95,8 @@ func (m *metrics) observe(tasks []TaskStatus) {
 	}
 	m.late.Add(float64(max(0, late-m.lateSeen)))
 	m.lateSeen = late
+	m.skipped.Add(float64(max(0, skipped-m.skippedSeen)))
+	m.skippedSeen = skipped
 	m.misplaced.Add(float64(max(0, misplaced-m.misplacedSeen)))
 	m.misplacedSeen = misplaced
 	for reason, n := range letters {
