@@ -84,6 +84,32 @@ func TestFetchingAheadIsBounded(t *testing.T) {
 	}
 }
 
+// While enough of one partition is waiting, a broker must not hold the question
+// after the others for long: that one would run dry.
+func TestQuestionsAreShortWhilePartitionsAreLeftOut(t *testing.T) {
+	f, l, _ := fed(64 << 20)
+	other := []record.TopicPartition{{Topic: "in", Partition: 1}}
+	asked := func() time.Duration {
+		_, request, _ := f.plan(l)
+		f.ahead -= int(request.MaxBytes)
+		return time.Duration(request.MaxWaitMillis) * time.Millisecond
+	}
+	if got := asked(); got != f.maxWait {
+		t.Errorf("with all partitions in the request it waits %v", got)
+	}
+	f.assign(other)
+	f.feeds[other[0]].leader = 0
+	if got := asked(); got != shortWait {
+		t.Errorf("while one is paused it waits %v", got)
+	}
+	f.seek(map[record.TopicPartition]Position{other[0]: {LeaderEpoch: -1}})
+	f.resume(other)
+	f.feeds[other[0]].size = 2 * partitionBytes
+	if got := asked(); got != fullWait {
+		t.Errorf("while enough of one is waiting it waits %v", got)
+	}
+}
+
 // What was asked for before a seek is not handed over after it.
 func TestAnswersThatComeTooLate(t *testing.T) {
 	for name, change := range map[string]func(*fetcher, []record.TopicPartition){

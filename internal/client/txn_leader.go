@@ -49,6 +49,12 @@ const (
 	// shortWait is how long a broker may hold an empty answer while partitions
 	// of its are left out of the request, since they could be asked for any time.
 	shortWait = 20 * time.Millisecond
+
+	// fullWait is that while a partition is left out because enough of it is
+	// waiting: that is taken in a few milliseconds. A job that re-keys asks for
+	// its repartition topics then, which are empty between two commits; while the
+	// broker waits for records there, nobody asks for more of the input.
+	fullWait = 2 * time.Millisecond
 )
 
 // giveUp ends the request that is under way.
@@ -91,14 +97,18 @@ func (f *fetcher) plan(l *leader) ([]asked, *kmsg.FetchRequest, context.Context)
 		return nil, nil, nil
 	}
 	var want []asked
-	all := true
+	wait := f.maxWait
 	for i := range f.order {
 		p := f.order[(f.turn+i)%len(f.order)]
 		if p.leader != l.node || p.halted {
 			continue
 		}
-		if !p.running || p.next < 0 || p.unproven || p.size > min(partitionBytes, size) {
-			all = false
+		if !p.running || p.next < 0 || p.unproven {
+			wait = min(wait, shortWait)
+			continue
+		}
+		if p.size > min(partitionBytes, size) {
+			wait = min(wait, fullWait)
 			continue
 		}
 		p.asked = true
@@ -106,10 +116,6 @@ func (f *fetcher) plan(l *leader) ([]asked, *kmsg.FetchRequest, context.Context)
 	}
 	if len(want) == 0 {
 		return nil, nil, nil
-	}
-	wait := f.maxWait
-	if !all {
-		wait = min(wait, shortWait)
 	}
 	ctx, cancel := context.WithCancel(f.life)
 	l.cancel = cancel
