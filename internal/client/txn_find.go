@@ -36,7 +36,7 @@ func (f *fetcher) findLeaders() {
 
 // leaderless are the topics of the partitions whose leader is to be asked for
 // now, and when the next one is due.
-func (f *fetcher) leaderless(now time.Time) (topics []string, next time.Time) {
+func (f *fetcher) leaderless(now time.Time) (topics []record.Topic, next time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	seen := make(map[record.Topic]bool)
@@ -49,7 +49,7 @@ func (f *fetcher) leaderless(now time.Time) (topics []string, next time.Time) {
 			}
 		case !seen[p.Topic]:
 			seen[p.Topic] = true
-			topics = append(topics, string(p.Topic))
+			topics = append(topics, p.Topic)
 		}
 	}
 	return topics, next
@@ -58,16 +58,10 @@ func (f *fetcher) leaderless(now time.Time) (topics []string, next time.Time) {
 // findTimeout bounds one question after leaders or positions.
 const findTimeout = 10 * time.Second
 
-func (f *fetcher) metadata(topics []string) {
-	request := kmsg.NewPtrMetadataRequest()
-	for _, name := range topics {
-		topic := kmsg.NewMetadataRequestTopic()
-		topic.Topic = &name
-		request.Topics = append(request.Topics, topic)
-	}
+func (f *fetcher) metadata(topics []record.Topic) {
 	ctx, cancel := context.WithTimeout(f.life, findTimeout)
 	defer cancel()
-	answer, err := request.RequestWith(ctx, f.client)
+	answer, err := askFor(topics).RequestWith(ctx, f.client)
 	known := make(map[record.Topic]*kmsg.MetadataResponseTopic)
 	if err == nil {
 		for i := range answer.Topics {

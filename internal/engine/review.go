@@ -177,6 +177,7 @@ func (r *Review) stores(plan *topology.Plan, facts map[record.Topic]client.Topic
 
 func (r *Review) store(plan *topology.Plan, sub *topology.Sub, spec topology.StoreSpec, s *StandingStore, facts map[record.Topic]client.TopicFacts) Change {
 	what, again := "state "+spec.Name, "count all anew: millrace jobs reset "+r.App
+	behind := origins(plan, sub, facts)
 	for _, p := range s.Partitions {
 		if p.commit == nil {
 			continue
@@ -194,7 +195,7 @@ func (r *Review) store(plan *topology.Plan, sub *topology.Sub, spec topology.Sto
 				return recreated(what, in.topic, again)
 			}
 		}
-		for _, now := range origins(plan, sub, facts) {
+		for _, now := range behind {
 			if slices.ContainsFunc(p.commit.origins, func(was origin) bool { return was.topic == now.topic && was != now }) {
 				return recreated(what, now.topic, again)
 			}
